@@ -91,10 +91,8 @@ func ReadFile(t Tree, name string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s: size is %d bytes, limit is %d", name, f.Size(), limit)
 	}
 	data := make([]byte, f.Size())
-	if _, err := f.ReadAt(data, 0); err != nil && !(errors.Is(err, io.EOF) && len(data) == 0) {
-		if !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("cannot read %s: %w", name, err)
-		}
+	if _, err := io.ReadFull(io.NewSectionReader(f, 0, f.Size()), data); err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", name, err)
 	}
 	return data, nil
 }

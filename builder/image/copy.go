@@ -1,0 +1,191 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+)
+
+// Draft is a private copy of a disk image beside the place where it will stand.
+// Until Commit nobody sees it under a lasting name; Discard leaves no trace.
+type Draft struct {
+	pending *renameio.PendingFile
+	out     string
+}
+
+// NewDraft copies the image at in to a hidden file in the directory of out. The
+// copy shares the image's extents where the file system can (ioctl_ficlone(2)),
+// else only data is copied and holes stay holes. Out may be in itself: then
+// Commit replaces the image. Otherwise out must not exist.
+func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
+	src, err := os.Open(in)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	info, err := src.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkOutput(info, in, out); err != nil {
+		return nil, err
+	}
+	pending, err := renameio.NewPendingFile(out, renameio.WithTempDir(filepath.Dir(out)), renameio.WithStaticPermissions(info.Mode().Perm()))
+	if err != nil {
+		return nil, fmt.Errorf("cannot create the output beside %s: %w", out, err)
+	}
+	d := &Draft{pending: pending, out: out}
+	if err := d.fill(ctx, src, info); err != nil {
+		d.Discard()
+		return nil, fmt.Errorf("cannot copy %s: %w", in, err)
+	}
+	return d, nil
+}
+
+// checkOutput refuses to write over anything but, on purpose, the input itself.
+func checkOutput(input os.FileInfo, in, out string) error {
+	there, err := os.Stat(out)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if _, err := os.Stat(filepath.Dir(out)); err != nil {
+			return &Error{Fact: fmt.Sprintf("%s: its directory does not exist", out), Advice: "make the directory first"}
+		}
+		return nil
+	case err != nil:
+		return err
+	case out == in:
+		return nil
+	case os.SameFile(input, there):
+		return &Error{Fact: fmt.Sprintf("%s: output is the input", out), Advice: "give another output, or --in-place to replace the image"}
+	default:
+		return &Error{Fact: fmt.Sprintf("%s: output exists", out), Advice: "remove it or give another name; kerngate does not write over files"}
+	}
+}
+
+func (d *Draft) fill(ctx context.Context, src *os.File, info os.FileInfo) error {
+	if err := d.keepOwner(info); err != nil {
+		return err
+	}
+	if unix.IoctlFileClone(int(d.pending.Fd()), int(src.Fd())) == nil {
+		return nil
+	}
+	if err := d.checkSpace(src); err != nil {
+		return err
+	}
+	return copySparse(ctx, d.pending.File, src, info.Size())
+}
+
+// keepOwner gives the copy the owner of the image; only root can differ from it.
+func (d *Draft) keepOwner(info os.FileInfo) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return d.pending.Chown(int(st.Uid), int(st.Gid))
+	}
+	return nil
+}
+
+// checkSpace compares what the image takes with what the output's file system
+// has left, so that a copy that cannot fit ends before it starts.
+func (d *Draft) checkSpace(src *os.File) error {
+	var have unix.Statfs_t
+	var need unix.Stat_t
+	if err := unix.Fstatfs(int(d.pending.Fd()), &have); err != nil {
+		return err
+	}
+	if err := unix.Fstat(int(src.Fd()), &need); err != nil {
+		return err
+	}
+	return enoughSpace(need.Blocks*512, int64(have.Bavail)*have.Bsize, filepath.Dir(d.out))
+}
+
+func enoughSpace(need, have int64, dir string) error {
+	if need <= have {
+		return nil
+	}
+	return &Error{
+		Fact:   fmt.Sprintf("no space in %s: the copy takes %d bytes, %d are free", dir, need, have),
+		Advice: "free some space or give an output on another file system",
+	}
+}
+
+// copyChunk bounds one copy step, so that an interrupt is seen soon.
+const copyChunk = 64 << 20
+
+// copySparse copies the data of src and leaves its holes (lseek(2), SEEK_DATA).
+// io.Copy between files uses copy_file_range(2).
+func copySparse(ctx context.Context, dst, src *os.File, size int64) error {
+	if err := dst.Truncate(size); err != nil {
+		return err
+	}
+	for at := int64(0); at < size; {
+		data, err := src.Seek(at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		hole, err := src.Seek(data, unix.SEEK_HOLE)
+		if err != nil {
+			return err
+		}
+		if err := copyRange(ctx, dst, src, data, min(hole, size)); err != nil {
+			return err
+		}
+		at = hole
+	}
+	return nil
+}
+
+func copyRange(ctx context.Context, dst, src *os.File, from, to int64) error {
+	if _, err := src.Seek(from, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := dst.Seek(from, io.SeekStart); err != nil {
+		return err
+	}
+	for at := from; at < to; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := io.CopyN(dst, src, min(copyChunk, to-at))
+		if err != nil {
+			return err
+		}
+		at += n
+	}
+	return nil
+}
+
+// Path is where the copy lies until Commit.
+func (d *Draft) Path() string { return d.pending.Name() }
+
+// Commit makes the copy durable and gives it its name in one step (rename(2)).
+func (d *Draft) Commit() error {
+	if err := d.pending.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("cannot put %s in place: %w", d.out, err)
+	}
+	return syncDir(filepath.Dir(d.out))
+}
+
+// syncDir makes the rename durable.
+func syncDir(name string) error {
+	dir, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// Discard removes the copy. After Commit it does nothing.
+func (d *Draft) Discard() error { return d.pending.Cleanup() }

@@ -1,0 +1,192 @@
+// Package kernel finds the kernels installed in a tree and says for each what
+// became of a module: absent, loadable or built in.
+//
+// A kernel is a directory under lib/modules that depmod(8) has written, with its
+// image in /boot or, as newer distributions do, beside the modules. The release
+// inside an x86 image is read from its setup header
+// (Documentation/arch/x86/boot.rst, kernel_version); other architectures' images
+// are found but not opened. It leaves out package versions and configurations.
+package kernel
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/u-root/u-root/pkg/boot/bzimage"
+
+	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/initcheck/kver"
+)
+
+// maxList bounds modules.dep and modules.builtin; the largest distribution
+// kernels have less than 2 MiB.
+const maxList = 32 << 20
+
+// maxKernels bounds the kernels looked at; real images have a handful.
+const maxKernels = 256
+
+// State is what became of a module in one kernel.
+type State string
+
+// The states.
+const (
+	Absent   State = "absent"
+	Loadable State = "loadable"
+	BuiltIn  State = "built in"
+)
+
+// Kernel is one installed kernel.
+type Kernel struct {
+	Release      string // name of its module directory, what uname -r prints
+	Modules      string // literal path of the module directory
+	Image        string // literal path of its image, empty when there is none
+	ImageRelease string // release in the image's own header, empty when not read
+
+	loadable map[string]bool
+	builtIn  map[string]bool
+}
+
+// State says what became of a module; dashes and underscores are alike.
+func (k Kernel) State(module string) State {
+	name := ModuleName(module)
+	switch {
+	case k.builtIn[name]:
+		return BuiltIn
+	case k.loadable[name]:
+		return Loadable
+	default:
+		return Absent
+	}
+}
+
+// Count gives the number of loadable and of built-in modules.
+func (k Kernel) Count() (loadable, builtIn int) { return len(k.loadable), len(k.builtIn) }
+
+// ModuleName turns a path, a file name or a spelling into the name that
+// /proc/modules shows: no directory, no .ko suffix, underscores.
+func ModuleName(file string) string {
+	name := path.Base(file)
+	if i := strings.Index(name, ".ko"); i > 0 {
+		name = name[:i]
+	}
+	return strings.ReplaceAll(name, "-", "_")
+}
+
+// List finds the kernels of a tree, oldest release first.
+func List(t rootfs.Tree) ([]Kernel, error) {
+	var out []Kernel
+	seen := map[string]bool{}
+	for _, dir := range []string{"/usr/lib/modules", "/lib/modules"} {
+		literal, entries, err := readDir(t, dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			where := path.Join(literal, e.Name)
+			if e.Type != fs.ModeDir || seen[where] {
+				continue
+			}
+			seen[where] = true
+			k, found, err := read(t, e.Name, where)
+			if err != nil {
+				return nil, fmt.Errorf("cannot read kernel %s: %w", e.Name, err)
+			}
+			if found {
+				out = append(out, k)
+			}
+			if len(out) > maxKernels {
+				return nil, fmt.Errorf("%s: more than %d kernels", dir, maxKernels)
+			}
+		}
+	}
+	slices.SortStableFunc(out, compareReleases)
+	return out, nil
+}
+
+// compareReleases orders kernels by release; names that are no releases go first.
+func compareReleases(a, b Kernel) int {
+	x, errX := kver.Parse(a.Release)
+	y, errY := kver.Parse(b.Release)
+	switch {
+	case errX == nil && errY == nil && kver.Compare(x, y) != 0:
+		return kver.Compare(x, y)
+	case (errX == nil) != (errY == nil) && errX != nil:
+		return -1
+	case (errX == nil) != (errY == nil):
+		return 1
+	default:
+		return strings.Compare(a.Release, b.Release)
+	}
+}
+
+// readDir lists the directory that name leads to; a missing one is empty.
+func readDir(t rootfs.Tree, name string) (literal string, entries []rootfs.Entry, err error) {
+	literal, err = rootfs.Resolve(t, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	entries, err = t.ReadDir(literal)
+	return literal, entries, err
+}
+
+// read reads one module directory. One without modules.dep, such as the empty
+// shell that a removed kernel leaves, is no kernel.
+func read(t rootfs.Tree, release, dir string) (Kernel, bool, error) {
+	k := Kernel{Release: release, Modules: dir, loadable: map[string]bool{}, builtIn: map[string]bool{}}
+	deps, err := rootfs.ReadFile(t, dir+"/modules.dep", maxList)
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, false, nil
+	}
+	if err != nil {
+		return k, false, err
+	}
+	for line := range bytes.Lines(deps) {
+		if file, _, ok := bytes.Cut(line, []byte(":")); ok {
+			k.loadable[ModuleName(string(file))] = true
+		}
+	}
+	built, err := rootfs.ReadFile(t, dir+"/modules.builtin", maxList)
+	if err != nil {
+		return k, false, fmt.Errorf("cannot tell what is built in: %w", err)
+	}
+	for line := range bytes.Lines(built) {
+		if name := strings.TrimSpace(string(line)); name != "" {
+			k.builtIn[ModuleName(name)] = true
+		}
+	}
+	return k, true, k.findImage(t)
+}
+
+// findImage looks for the kernel's image where distributions put it.
+func (k *Kernel) findImage(t rootfs.Tree) error {
+	for _, name := range []string{"/boot/vmlinuz-" + k.Release, k.Modules + "/vmlinuz", "/boot/vmlinux-" + k.Release, "/boot/Image-" + k.Release} {
+		literal, err := rootfs.Resolve(t, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		k.Image = literal
+		f, err := t.Open(literal)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		// An image that is no bzImage has no header to read.
+		if version, err := bzimage.KVer(io.NewSectionReader(f, 0, f.Size())); err == nil {
+			k.ImageRelease, _, _ = strings.Cut(version, " ")
+		}
+		return nil
+	}
+	return nil
+}
