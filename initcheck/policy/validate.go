@@ -1,0 +1,107 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/kerngate/kerngate/initcheck/kver"
+)
+
+const (
+	// maxName is MODULE_NAME_LEN on 64 bits, rounded up: the kernel has no module
+	// with a longer name.
+	maxName = 64
+	// maxText bounds what goes into one line of a report or of the kernel log.
+	maxText = 256
+	// maxFaults bounds the list of faults of a file that is wrong throughout.
+	maxFaults = 20
+)
+
+// validate tells all that is wrong with the policy, or nil.
+func (p Policy) validate() error {
+	return joined(p.faults())
+}
+
+func (p Policy) faults() []error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf(format, args...))
+	}
+	if p.Schema != Schema {
+		fault("schema is %d, want %d", p.Schema, Schema)
+	}
+	if p.Profile == "" {
+		fault("profile is missing")
+	}
+	if !plainText(p.Profile) {
+		fault("profile is %.80q, want at most %d bytes of printable text", p.Profile, maxText)
+	}
+	if p.Digest != "" && !isDigest(p.Digest) {
+		fault("profile_digest is %.80q, want sha256: and 64 hexadecimal digits", p.Digest)
+	}
+	if p.Floor != "" {
+		if _, err := kver.ParseFloor(p.Floor); err != nil {
+			fault("floor: %w", err)
+		}
+	}
+	if p.Floor == "" && len(p.Modules) == 0 {
+		fault("it has neither a floor nor a module, so it decides nothing")
+	}
+	seen := make(map[string]bool, len(p.Modules))
+	for i, m := range p.Modules {
+		for _, err := range m.faults() {
+			fault("module %d (%.64q): %w", i+1, m.Name, err)
+		}
+		if seen[m.Name] {
+			fault("module %d (%.64q): it stands there twice", i+1, m.Name)
+		}
+		seen[m.Name] = true
+	}
+	return faults
+}
+
+func (m Module) faults() []error {
+	var faults []error
+	if m.Name == "" || len(m.Name) > maxName || strings.Trim(m.Name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		faults = append(faults, fmt.Errorf("name is %.80q, want 1 to %d of a-z, 0-9 and _", m.Name, maxName))
+	}
+	if !plainText(m.Reason) {
+		faults = append(faults, fmt.Errorf("reason is %.80q, want at most %d bytes of printable text", m.Reason, maxText))
+	}
+	if len(m.RefuseIf) == 0 {
+		faults = append(faults, errors.New("refuse_if is missing or empty, so the module decides nothing"))
+	}
+	seen := map[Condition]bool{}
+	for _, c := range m.RefuseIf {
+		if c != Loaded && c != BuiltIn {
+			faults = append(faults, fmt.Errorf("refuse_if has %.40q, want %q or %q", c, Loaded, BuiltIn))
+		} else if seen[c] {
+			faults = append(faults, fmt.Errorf("refuse_if has %q twice", c))
+		}
+		seen[c] = true
+	}
+	return faults
+}
+
+// plainText holds for what may stand in a log line: no control characters, so
+// that no policy can forge a second line.
+func plainText(s string) bool {
+	return len(s) <= maxText && utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+func isDigest(s string) bool {
+	digits, found := strings.CutPrefix(s, "sha256:")
+	return found && len(digits) == 64 && strings.Trim(digits, "0123456789abcdef") == ""
+}
+
+// joined makes one error of the first faults.
+func joined(faults []error) error {
+	if len(faults) > maxFaults {
+		more := fmt.Errorf("and %d more", len(faults)-maxFaults)
+		faults = append(faults[:maxFaults:maxFaults], more)
+	}
+	return errors.Join(faults...)
+}
