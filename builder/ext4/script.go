@@ -1,0 +1,112 @@
+package ext4
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kerngate/kerngate/builder/rootfs"
+)
+
+// maxScriptLine stays below the buffer of 8192 bytes (BUFSIZ) that debugfs reads
+// its lines into.
+const maxScriptLine = 8000
+
+// script collects the commands for one run of debugfs, and the data they refer to.
+type script struct {
+	text  strings.Builder
+	files [][]byte // contents of data0, data1, ...
+	cwd   string
+	err   error // of the first line that debugfs cannot take
+}
+
+// quote writes an argument the way libss reads it.
+func quote(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+
+func (s *script) add(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	if s.err == nil && (len(line) > maxScriptLine || strings.ContainsAny(line, "\n\r\x00")) {
+		s.err = fmt.Errorf("debugfs cannot take the command %.80q of %d bytes", line, len(line))
+	}
+	s.text.WriteString(line + "\n")
+}
+
+// data gives the name of a file with this content, beside the script.
+func (s *script) data(content []byte) string {
+	s.files = append(s.files, content)
+	return fmt.Sprintf("data%d", len(s.files)-1)
+}
+
+func (s *script) write(w *workspace) error {
+	for i, content := range s.files {
+		if err := os.WriteFile(w.file(fmt.Sprintf("data%d", i)), content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeFile changes directory first: write does not take a path in every version.
+func (s *script) writeFile(name string, content []byte) {
+	if dir := path.Dir(name); dir != s.cwd {
+		s.add("cd %s", quote(dir))
+		s.cwd = dir
+	}
+	s.add("write %s %s", s.data(content), quote(path.Base(name)))
+}
+
+func (s *script) setField(name, field string, value any) {
+	s.add("sif %s %s %v", quote(name), field, value)
+}
+
+func (s *script) setXattrs(name string, xattrs map[string][]byte) {
+	for _, key := range slices.Sorted(maps.Keys(xattrs)) {
+		s.add("ea_set -f %s %s %s", s.data(xattrs[key]), quote(name), quote(key))
+	}
+}
+
+func (s *script) removeXattrs(name string, keys []string) {
+	for _, key := range keys {
+		s.add("ea_rm %s %s", quote(name), quote(key))
+	}
+}
+
+// setTimes sets the named time stamps; extra says whether the inode has room for
+// nanoseconds and for years after 2038.
+func (s *script) setTimes(name string, t time.Time, extra bool, fields ...string) {
+	for _, field := range fields {
+		s.setField(name, field, fmt.Sprintf("@%d", t.Unix()))
+		if extra {
+			epoch := uint32((t.Unix() - int64(int32(t.Unix()))) >> 32 & 3)
+			s.setField(name, field+"_extra", uint32(t.Nanosecond())<<2|epoch)
+		}
+	}
+}
+
+func (s *script) setOwner(name string, kind uint16, e rootfs.Edit) {
+	if kind != typeSymlink {
+		s.setField(name, "mode", fmt.Sprintf("%#o", kind|storedMode(e.Mode)))
+	}
+	s.setField(name, "uid", e.UID)
+	s.setField(name, "gid", e.GID)
+}
+
+// storedMode gives the twelve permission bits of i_mode.
+func storedMode(m fs.FileMode) uint16 {
+	mode := uint16(m.Perm())
+	if m&fs.ModeSetuid != 0 {
+		mode |= 0o4000
+	}
+	if m&fs.ModeSetgid != 0 {
+		mode |= 0o2000
+	}
+	if m&fs.ModeSticky != 0 {
+		mode |= 0o1000
+	}
+	return mode
+}
