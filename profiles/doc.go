@@ -1,0 +1,60 @@
+// Package profiles reads the files that say what kerngate does to an image, ships
+// three of them, and holds the table of kernel modules that they may name.
+//
+// # A profile
+//
+// A profile is a TOML file of at most 64 KiB:
+//
+//	schema = 1                              # required: the version of this form
+//	name = "gpu-rack"                       # required: 1 to 64 of a-z, 0-9 and -
+//	description = "Racks 4 to 9"            # required: one line
+//	extends = ["llm-node"]                  # shipped profiles, or paths relative to this file
+//
+//	[kernel]
+//	floor = "7.0.10"                        # lowest kernel release allowed to run
+//
+//	[[module]]
+//	name = "rds*"                           # a known module, or a glob of * and ? over them
+//	reason = "CVE-2026-43494"               # required: one line; CVE identifiers are found in it
+//	block = ["modprobe"]                    # the default; [] only watches
+//	refuse_if = ["loaded", "builtin"]       # the default; [] only blocks
+//
+//	[gate]
+//	units = ["my-model.service", "my-model@.service", "my-model-.service"]
+//	recheck = "start"                       # the default; or "boot"
+//
+// block lists the mechanisms that keep the module out; "modprobe", a file in
+// modprobe.d, is the only one yet. refuse_if lists the states of the module in which the
+// checker refuses: "loaded", it stands in /proc/modules; "builtin", it stands in
+// modules.builtin of the running kernel. One of the two lists must have an element.
+//
+// units names the services and sockets that the checker holds back: exact names,
+// templates (my-model@.service) and prefixes (my-model-.service, which stands for every
+// my-model-….service, see systemd.unit(5)). recheck says when the checker
+// decides: "boot" once, "start" again at each start of a unit, because a module can
+// be loaded later. A profile without [gate] is a part for others to extend.
+//
+// # Strictness
+//
+// A key that is not above is an error, so that no setting looks as if it did
+// something. So are a value of the wrong type, a module that is not known, a glob
+// that matches none, a module that one file covers twice, and an empty list of units.
+// All faults of all files come back at once, each with its file, line and key; see
+// [Findings].
+//
+// # Extending
+//
+// A profile with extends is merged with what it names, and what those name, up to
+// 8 files deep and 16 in all. Of every setting the strictest wins, wherever it stands:
+// the highest floor, every module, every block and refuse_if of a module, every unit,
+// and recheck = "start" if any file says it. So a file can add to what it extends and
+// cannot take from it, not even by saying less: refuse_if = ["loaded"] on a module that
+// the other file refuses as builtin too leaves both. To weaken a profile, write another.
+// Reasons are joined with ", ". Units keep the order in which they are first seen, the
+// extended files' first.
+//
+// # What is left out
+//
+// Parameters in files, conditions, and includes from the network. Whether an image
+// can follow a profile is for the builder to find out.
+package profiles

@@ -1,0 +1,106 @@
+package profiles
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/kerngate/kerngate/initcheck/policy"
+)
+
+// Profile is a flattened profile: everything that it extends is merged in.
+type Profile struct {
+	Name        string   `json:"name"`
+	Description string   `json:"description"`
+	Source      string   `json:"source"` // shipped name ("llm-node"), or the file it was read from
+	Kernel      Kernel   `json:"kernel"`
+	Modules     []Module `json:"modules"` // by name, globs expanded
+	Gate        Gate     `json:"gate"`
+}
+
+// Kernel is what a profile asks of the running kernel.
+type Kernel struct {
+	// Floor is the lowest release allowed, as written; kver.ParseFloor takes it.
+	// Empty: no floor.
+	Floor string `json:"floor,omitempty"`
+}
+
+// Module is one module that a profile blocks, watches, or both.
+type Module struct {
+	Name     string             `json:"name"`      // as in /proc/modules
+	Reason   string             `json:"reason"`    // one line: "CVE-2026-31431"
+	Block    []Block            `json:"block"`     // empty: only watched by the checker
+	RefuseIf []policy.Condition `json:"refuse_if"` // empty: only blocked
+	Known    ModuleInfo         `json:"known"`
+}
+
+// Block is a mechanism that keeps a module out.
+type Block string
+
+// BlockModprobe is a file in modprobe.d of the root file system: modprobe.d(5).
+const BlockModprobe Block = "modprobe"
+
+// Gate says which units the checker holds back.
+type Gate struct {
+	// Units are names of services and sockets, of templates ("vllm@.service") and of
+	// prefixes ("vllm-.service"), in first-seen order. Empty: the profile, and all
+	// that it extends, has no [gate]. Such a profile is a part for others.
+	Units []string `json:"units"`
+	// Recheck is RecheckStart or RecheckBoot, also where Units is empty.
+	Recheck string `json:"recheck"`
+}
+
+// When the checker decides.
+const (
+	RecheckBoot  = "boot"  // once, at boot
+	RecheckStart = "start" // at boot, and again at each start of a unit
+)
+
+// cve is the form of a CVE identifier: CVE Numbering Authority rules, 5.1.
+var cve = regexp.MustCompile(`\bCVE-[0-9]{4}-[0-9]{4,19}\b`)
+
+// CVEs lists the CVE identifiers that the reasons name, sorted, each once.
+func (p Profile) CVEs() []string {
+	var ids []string
+	for _, m := range p.Modules {
+		ids = append(ids, cve.FindAllString(m.Reason, -1)...)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// Digest identifies what the profile asks for: "sha256:" and 64 hexadecimal digits
+// over a canonical form. Where the profile was read from, how its parts were split
+// over files, the order of its units, and the table of known modules do not count.
+func (p Profile) Digest() string {
+	sum := sha256.Sum256(p.canonical())
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// canonical is JSON with fixed keys in a fixed order. It has types of its own, so
+// that a new field of Profile for printing does not change every digest.
+func (p Profile) canonical() []byte {
+	type module struct {
+		Name, Reason string
+		Block        []Block
+		RefuseIf     []policy.Condition
+	}
+	form := struct {
+		Schema                   int
+		Name, Description, Floor string
+		Modules                  []module
+		Units                    []string
+		Recheck                  string
+	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck}
+	for _, m := range p.Modules {
+		form.Modules = append(form.Modules, module{m.Name, m.Reason, m.Block, m.RefuseIf})
+	}
+	text, err := json.Marshal(form)
+	if err != nil {
+		panic(fmt.Sprintf("BUG: strings do not marshal: %v", err))
+	}
+	return text
+}
