@@ -1,0 +1,169 @@
+package initcheck
+
+import (
+	"fmt"
+
+	"github.com/kerngate/kerngate/initcheck/kver"
+	"github.com/kerngate/kerngate/initcheck/policy"
+)
+
+// Outcome is what one rule came to.
+type Outcome string
+
+// The outcomes. Only Pass lets the machine through.
+const (
+	Pass   Outcome = "pass"
+	Refuse Outcome = "refuse" // the rule is broken
+	Doubt  Outcome = "doubt"  // the rule could not be decided, which refuses too
+)
+
+// Finding is the outcome of one rule of the policy.
+type Finding struct {
+	Rule    string  // "floor", or "module", name and condition: "module algif_hash loaded"
+	Outcome Outcome //
+	Text    string  // one line in plain words
+}
+
+// Verdict is the answer. The zero value refuses.
+type Verdict struct {
+	Pass     bool
+	Findings []Finding // one per rule, in the order of the policy
+}
+
+// Refusals are the findings that did not pass, in order.
+func (v Verdict) Refusals() []Finding {
+	var out []Finding
+	for _, f := range v.Findings {
+		if f.Outcome != Pass {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Add gives the verdict with one more finding, which can only turn it to refuse.
+func (v Verdict) Add(f Finding) Verdict {
+	findings := append(v.Findings[:len(v.Findings):len(v.Findings)], f)
+	return Verdict{Pass: v.Pass && f.Outcome == Pass, Findings: findings}
+}
+
+// Decide applies the policy to the facts. It is pure: the same facts and policy
+// give the same verdict. It passes only when there is a rule and every rule passes.
+func Decide(f Facts, p policy.Policy) Verdict {
+	v := Verdict{Pass: true}
+	if p.Floor != "" {
+		v = v.Add(f.floor(p.Floor))
+	}
+	for _, m := range p.Modules {
+		if len(m.RefuseIf) == 0 {
+			v = v.Add(doubt("module "+m.Name, "the policy names module %q but no condition to refuse on", m.Name))
+		}
+		for _, c := range m.RefuseIf {
+			v = v.Add(f.module(m, c))
+		}
+	}
+	if len(v.Findings) == 0 {
+		v = v.Add(doubt("policy", "the policy decides nothing: it has neither a floor nor a module"))
+	}
+	return v
+}
+
+func (f Facts) floor(text string) Finding {
+	const rule = "floor"
+	floor, err := kver.ParseFloor(text)
+	if err != nil {
+		return doubt(rule, "cannot read the floor of the policy: %v", err)
+	}
+	running, err := kver.ParseRunning(f.Release, f.Version)
+	if err != nil {
+		return doubt(rule, "cannot tell which kernel runs: %v", err)
+	}
+	name := f.Release
+	if plain, err := kver.Parse(f.Release); err == nil && plain != running {
+		name += ", which is " + running.String() + ","
+	}
+	if kver.Compare(running, floor) < 0 {
+		return Finding{rule, Refuse, fmt.Sprintf("kernel %s is below the floor %s", name, floor)}
+	}
+	return Finding{rule, Pass, fmt.Sprintf("kernel %s is not below the floor %s", name, floor)}
+}
+
+// module decides one condition on one module.
+func (f Facts) module(m policy.Module, c policy.Condition) Finding {
+	rule := "module " + m.Name + " " + string(c)
+	switch c {
+	case policy.Loaded:
+		return f.loaded(rule, m)
+	case policy.BuiltIn:
+		return f.builtIn(rule, m)
+	}
+	return doubt(rule, "the policy refuses on %q, which this initcheck does not know", c)
+}
+
+func (f Facts) loaded(rule string, m policy.Module) Finding {
+	switch {
+	case !f.Loaded.Read:
+		return doubt(rule, "cannot tell whether module %s is loaded: %s", m.Name, f.Loaded.why())
+	case f.Loaded.Has(m.Name):
+		return Finding{rule, Refuse, "module " + m.Name + " is loaded" + because(m)}
+	case f.BuiltIn.Has(m.Name):
+		// Its traces elsewhere are explained, and refusing is up to the other condition.
+		return Finding{rule, Pass, "module " + m.Name + " is built in, not loaded"}
+	}
+	if trace := f.trace(m.Name); trace != "" {
+		return doubt(rule, "module %s is not in %s, but %s%s", m.Name, f.Loaded.Source, trace, because(m))
+	}
+	return Finding{rule, Pass, "module " + m.Name + " is not loaded"}
+}
+
+func (f Facts) builtIn(rule string, m policy.Module) Finding {
+	switch {
+	case f.BuiltIn.Has(m.Name):
+		return Finding{rule, Refuse, "module " + m.Name + " is built into the kernel" + because(m)}
+	case f.Present.Has(m.Name) && f.Loaded.Read && !f.Loaded.Has(m.Name):
+		return Finding{rule, Refuse, fmt.Sprintf("module %s is built into the kernel: it is in %s and not in %s%s", m.Name, f.Present.Source, f.Loaded.Source, because(m))}
+	case !f.BuiltIn.Read:
+		return doubt(rule, "cannot tell whether module %s is built into the kernel: %s", m.Name, f.BuiltIn.why())
+	case f.Loaded.Has(m.Name):
+		// Its traces elsewhere are explained, and refusing is up to the other condition.
+		return Finding{rule, Pass, "module " + m.Name + " is loaded, not built in"}
+	}
+	if trace := f.trace(m.Name); trace != "" {
+		return doubt(rule, "module %s is not in %s, but %s%s", m.Name, f.BuiltIn.Source, trace, because(m))
+	}
+	return Finding{rule, Pass, "module " + m.Name + " is not built in"}
+}
+
+// trace tells where else the module shows itself, or nothing.
+func (f Facts) trace(name string) string {
+	if f.Present.Has(name) {
+		return f.Present.Source + " has it"
+	}
+	if protocol := protocolOf(name); protocol != "" && f.Protocols.Has(protocol) {
+		return f.Protocols.Source + " has its protocol " + protocol
+	}
+	return ""
+}
+
+// protocolOf names the protocol that a module registers with proto_register, for
+// those that a policy is likely to name.
+func protocolOf(module string) string {
+	switch normal(module) {
+	case "af_alg":
+		return "ALG"
+	case "rxrpc":
+		return "RXRPC"
+	}
+	return ""
+}
+
+func because(m policy.Module) string {
+	if m.Reason == "" {
+		return ""
+	}
+	return " (" + m.Reason + ")"
+}
+
+func doubt(rule, format string, args ...any) Finding {
+	return Finding{rule, Doubt, fmt.Sprintf(format, args...)}
+}
