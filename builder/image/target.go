@@ -221,7 +221,7 @@ func (v Volume) name() string {
 }
 
 // openVolume reads the file system of one volume and checks that all of it is
-// there and that no journal waits to be replayed.
+// there.
 func (t *Target) openVolume(v Volume) (rootfs.Tree, error) {
 	fsys, err := ext4.Open(io.NewSectionReader(t.file, v.Offset, v.Size), v.Size)
 	if err != nil {
@@ -276,11 +276,47 @@ func (t *Target) Close() error {
 	return t.file.Close()
 }
 
-// Edit changes the root volume of the target in place. The caller hands it a
-// private copy, or a directory, which takes its edits back if one of them fails.
-func (t *Target) Edit(ctx context.Context, edits []rootfs.Edit) error {
+// NeedsRecovery says whether the root's journal holds changes that its files do
+// not show yet. What is read until [Replay] may be out of date.
+func (t *Target) NeedsRecovery() bool {
+	fsys, ok := t.tree.(*ext4.FS)
+	return ok && fsys.NeedsRecovery()
+}
+
+// CheckEditor says whether what Edit needs of this machine is there.
+func (t *Target) CheckEditor() error {
 	if t.Kind == Directory {
-		return t.dir.Apply(edits)
+		return nil
 	}
-	return ext4.Edit(ctx, t.Path, t.Root().Offset, edits)
+	return ext4.CheckPrograms()
+}
+
+// Edit changes the root volume of the target in place. Of a disk the caller hands
+// it a private copy. A directory takes its edits back if one of them fails, or
+// check does, which looks at the result and may be nil.
+func (t *Target) Edit(ctx context.Context, edits []rootfs.Edit, check func() error) error {
+	if check == nil {
+		check = func() error { return nil }
+	}
+	if t.Kind == Directory {
+		return t.dir.Apply(edits, check)
+	}
+	if err := ext4.Edit(ctx, t.Path, t.Root().Offset, edits); err != nil {
+		return err
+	}
+	return check()
+}
+
+// Replay writes what waits in the journal of the root of a disk image into its
+// place, if anything does.
+func Replay(ctx context.Context, path string, opts Options) error {
+	t, err := Open(path, opts)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	if !t.NeedsRecovery() {
+		return nil
+	}
+	return ext4.Replay(ctx, path, t.Root().Offset)
 }

@@ -79,7 +79,9 @@ type Line struct {
 	Words  []string
 }
 
-func (l Line) String() string { return fmt.Sprintf("%s:%d: %s", l.File, l.Number, strings.Join(l.Words, " ")) }
+func (l Line) String() string {
+	return fmt.Sprintf("%s:%d: %s", l.File, l.Number, strings.Join(l.Words, " "))
+}
 
 // Read gives the lines that kmod would heed, in the order it reads them.
 func Read(t rootfs.Tree) ([]Line, error) {

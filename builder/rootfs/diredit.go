@@ -12,15 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Apply makes the edits in order. If one cannot be made, those before it are
-// taken back, newest first, and the directory is as it was.
-func (d *Dir) Apply(edits []Edit) error {
+// Apply makes the edits in order, then asks check whether the result is right. If
+// an edit cannot be made, or check fails, all are taken back, newest first, and
+// the directory is as it was.
+func (d *Dir) Apply(edits []Edit, check func() error) error {
 	undo := &undoLog{dir: d}
 	for i, e := range edits {
 		if err := d.apply(e, i, undo); err != nil {
 			err = fmt.Errorf("cannot %s %s: %w", e.Op, e.Path, err)
 			return errors.Join(err, undo.rollback())
 		}
+	}
+	if err := check(); err != nil {
+		return errors.Join(err, undo.rollback())
 	}
 	return undo.commit()
 }

@@ -57,7 +57,7 @@ func text(header string, options []*unit.UnitOption) []byte {
 func GateText(header string) []byte {
 	return text(header, []*unit.UnitOption{
 		{Section: "Unit", Name: "Description", Value: "Check the kernel before inference services start"},
-		{Section: "Unit", Name: "Documentation", Value: "man:initcheck(8)"},
+		{Section: "Unit", Name: "Documentation", Value: "file:" + policy.File},
 		{Section: "Unit", Name: "DefaultDependencies", Value: "no"},
 		{Section: "Unit", Name: "Conflicts", Value: "shutdown.target"},
 		{Section: "Unit", Name: "After", Value: "systemd-journald.socket systemd-remount-fs.service systemd-modules-load.service"},

@@ -1,0 +1,193 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/kerngate/kerngate/builder/image"
+	"github.com/kerngate/kerngate/profiles"
+)
+
+// Request is one build.
+type Request struct {
+	Target  string // path of a raw disk image or a directory
+	Output  string // path of the patched image; empty: in place
+	Root    int    // partition number of the root; 0: find it
+	Profile profiles.Profile
+	Tool    string    // "kerngate VERSION", for the manifest
+	Time    time.Time // modification time of what is written
+	Checker CheckerSource
+	Step    func(text string) // told what happens, for a person; may be nil
+}
+
+// Result is what a build did.
+type Result struct {
+	Output       string        `json:"output"`
+	Plan         *Plan         `json:"plan"`
+	Verification *Verification `json:"verification"`
+}
+
+func (r Request) step(format string, args ...any) {
+	if r.Step != nil {
+		r.Step(fmt.Sprintf(format, args...))
+	}
+}
+
+// Apply carries out a build. On error nothing is left and the target is as it was.
+func Apply(ctx context.Context, r Request) (*Result, error) {
+	target, err := image.Open(r.Target, image.Options{Root: r.Root})
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	if target.Kind == image.Directory {
+		return applyDirectory(ctx, r, target)
+	}
+	return applyDisk(ctx, r, target)
+}
+
+// applyDirectory edits a directory in place; the edits are taken back if the
+// result does not verify.
+func applyDirectory(ctx context.Context, r Request, target *image.Target) (*Result, error) {
+	if r.Output != "" {
+		return nil, problem("copy the directory first (cp -a) and give --in-place", "%s: it is a directory, which is patched in place only", r.Target)
+	}
+	plan, err := NewPlan(target.Tree(), r.Profile, r.Tool, r.Checker)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.Target, err)
+	}
+	r.step("edit %s: %d changes", r.Target, len(plan.Changes))
+	var verification *Verification
+	err = target.Edit(ctx, plan.Edits(r.Time), func() error {
+		verification, err = mustConform(target, r)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.Target, err)
+	}
+	return &Result{Output: r.Target, Plan: plan, Verification: verification}, nil
+}
+
+// applyDisk edits a hidden copy and gives it its name when it has been verified.
+func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, error) {
+	in, err := filepath.EvalSymlinks(r.Target)
+	if err != nil {
+		return nil, err
+	}
+	out := r.Output
+	if out == "" {
+		out = in
+	}
+	if err := target.CheckEditor(); err != nil {
+		return nil, err
+	}
+	if !target.NeedsRecovery() {
+		// What can be refused is refused before the copy is made.
+		plan, err := NewPlan(target.Tree(), r.Profile, r.Tool, r.Checker)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.Target, err)
+		}
+		if plan.Empty() && out == in {
+			return nothingToDo(r, target, plan)
+		}
+	}
+	r.step("copy %s", r.Target)
+	draft, err := image.NewDraft(ctx, in, out)
+	if err != nil {
+		return nil, err
+	}
+	defer draft.Discard()
+	result, err := editDraft(ctx, r, draft.Path())
+	if err != nil {
+		// The copy's name means nothing to the user and is gone in a moment.
+		return nil, renamed(err, draft.Path(), r.Target)
+	}
+	r.step("put %s in place", out)
+	if err := draft.Commit(); err != nil {
+		return nil, err
+	}
+	result.Output = out
+	return result, nil
+}
+
+// nothingToDo is a build in place of an image that is as the profile wants it.
+func nothingToDo(r Request, target *image.Target, plan *Plan) (*Result, error) {
+	verification, err := mustConform(target, r)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{Output: r.Target, Plan: plan, Verification: verification}, nil
+}
+
+// editDraft plans, edits and verifies the copy at path.
+func editDraft(ctx context.Context, r Request, path string) (*Result, error) {
+	if err := image.Replay(ctx, path, image.Options{Root: r.Root}); err != nil {
+		return nil, err
+	}
+	target, err := image.Open(path, image.Options{Root: r.Root})
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	plan, err := NewPlan(target.Tree(), r.Profile, r.Tool, r.Checker)
+	if err != nil {
+		return nil, err
+	}
+	r.step("edit the copy: %d changes", len(plan.Changes))
+	if !plan.Empty() {
+		if err := target.Edit(ctx, plan.Edits(r.Time), nil); err != nil {
+			return nil, err
+		}
+	}
+	r.step("verify the copy")
+	verification, err := verifyAgain(path, r)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{Plan: plan, Verification: verification}, nil
+}
+
+// verifyAgain opens the edited copy afresh, so that nothing read before the edit
+// vouches for it.
+func verifyAgain(path string, r Request) (*Verification, error) {
+	target, err := image.Open(path, image.Options{Root: r.Root})
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	return mustConform(target, r)
+}
+
+func mustConform(target *image.Target, r Request) (*Verification, error) {
+	v, err := Verify(target.Tree(), r.Profile, r.Tool, r.Checker)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range v.Checks {
+		if !c.OK {
+			return nil, problem("this is a fault of kerngate: please report it with the image's layout", "the edited image does not conform: %s: %s", c.What, c.Text)
+		}
+	}
+	return v, nil
+}
+
+// renamedError is an error whose text speaks of one file by another's name.
+type renamedError struct {
+	err      error
+	from, to string
+}
+
+func renamed(err error, from, to string) error { return &renamedError{err, from, to} }
+
+func (e *renamedError) Error() string {
+	text := strings.ReplaceAll(e.err.Error(), e.from, e.to)
+	if !strings.HasPrefix(text, e.to) {
+		text = e.to + ": " + text
+	}
+	return text
+}
+
+func (e *renamedError) Unwrap() error { return e.err }

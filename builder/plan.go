@@ -1,0 +1,342 @@
+package builder
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/profiles"
+)
+
+// State is what a path holds. Type is "absent", "file", "symlink", "directory" or
+// "other".
+type State struct {
+	Type   string `json:"type"`
+	Mode   string `json:"mode,omitempty"` // octal, for files and directories
+	Owner  string `json:"owner,omitempty"`
+	Size   int64  `json:"size,omitempty"`   // bytes, of a file
+	SHA256 string `json:"sha256,omitempty"` // of a file
+	Target string `json:"target,omitempty"` // of a symlink
+}
+
+func (s State) String() string {
+	switch s.Type {
+	case "file":
+		return fmt.Sprintf("file %s %s %d bytes sha256:%.12s", s.Mode, s.Owner, s.Size, s.SHA256)
+	case "symlink":
+		return "symlink to " + s.Target
+	case "directory":
+		return fmt.Sprintf("directory %s %s", s.Mode, s.Owner)
+	default:
+		return s.Type
+	}
+}
+
+// Change is one difference between the tree and what the profile wants.
+type Change struct {
+	Volume string    `json:"volume"`
+	Path   string    `json:"path"` // literal: links in the tree are followed
+	Op     rootfs.Op `json:"op"`
+	Before State     `json:"before"`
+	After  State     `json:"after"`
+	Reason string    `json:"reason"`
+
+	edit rootfs.Edit
+}
+
+// Plan is what a build would do to a tree.
+type Plan struct {
+	Profile  string   `json:"profile"`
+	Digest   string   `json:"profile_digest"`
+	Changes  []Change `json:"changes"`
+	Warnings []string `json:"warnings"` // facts that stop nothing but surprise
+
+	wanted []wanted
+}
+
+// Empty says whether the tree is as the profile wants it.
+func (p *Plan) Empty() bool { return len(p.Changes) == 0 }
+
+// Edits are the changes as the tree's owner takes them, all with one time.
+func (p *Plan) Edits(at time.Time) []rootfs.Edit {
+	out := make([]rootfs.Edit, 0, len(p.Changes))
+	for _, c := range p.Changes {
+		c.edit.ModTime = at
+		out = append(out, c.edit)
+	}
+	return out
+}
+
+// NewPlan compares a tree with a profile. Whatever would make the result
+// something else than the profile says is an error: foreign files in the way,
+// configuration that undoes a block, a module that is built in.
+func NewPlan(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSource) (*Plan, error) {
+	plan, obstacles, err := compare(t, p, tool, source)
+	if err != nil {
+		return nil, err
+	}
+	if len(obstacles) > 0 {
+		var facts []string
+		for _, o := range obstacles {
+			facts = append(facts, o.String())
+		}
+		return nil, &Problem{
+			Fact:   fmt.Sprintf("the image cannot be made to conform to profile %s: %s", p.Name, strings.Join(facts, "; ")),
+			Advice: obstacles[0].advice,
+		}
+	}
+	return plan, nil
+}
+
+// obstacle is what a build cannot mend.
+type obstacle struct {
+	what   string // the path or module
+	why    string
+	advice string
+}
+
+func (o obstacle) String() string { return o.what + ": " + o.why }
+
+// compare computes the changes and what stands in their way.
+func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSource) (*Plan, []obstacle, error) {
+	old, err := readManifest(t)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := wantedFiles(t, p, source)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err = withManifest(t, files, old, p, tool)
+	if err != nil {
+		return nil, nil, err
+	}
+	owner, err := t.Lstat("/")
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &comparison{tree: t, old: old, uid: owner.UID, gid: owner.GID, plan: &Plan{Profile: p.Name, Digest: p.Digest(), wanted: files, Changes: []Change{}, Warnings: []string{}}}
+	for _, w := range files {
+		if err := c.add(w); err != nil {
+			return nil, nil, fmt.Errorf("cannot plan %s: %w", w.path, err)
+		}
+	}
+	if err := c.dropStale(files); err != nil {
+		return nil, nil, err
+	}
+	found, warnings, err := surroundings(t, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.plan.Warnings = append(c.plan.Warnings, warnings...)
+	return c.plan, append(c.obstacles, found...), nil
+}
+
+// withManifest adds missing directories and, last, the manifest of it all.
+func withManifest(t rootfs.Tree, files []wanted, old *Manifest, p profiles.Profile, tool string) ([]wanted, error) {
+	files = append(files, wanted{path: ManifestPath, op: rootfs.WriteFile, mode: 0o644, reason: "what this build wrote"})
+	files, err := withParents(t, files)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manifest{Schema: ManifestSchema, Tool: tool, Profile: p.Name, Digest: p.Digest()}
+	for _, w := range files[:len(files)-1] {
+		m.Entries = append(m.Entries, w.entry())
+	}
+	m.keepDirectories(old, files)
+	files[len(files)-1].data, err = m.encode()
+	return files, err
+}
+
+// keepDirectories carries over the directories that an earlier build made and
+// that still hold something of ours.
+func (m *Manifest) keepDirectories(old *Manifest, files []wanted) {
+	if old == nil {
+		return
+	}
+	for _, e := range old.Entries {
+		if _, known := m.entry(e.Path); known || e.Op != rootfs.Mkdir || !holds(e.Path, files) {
+			continue
+		}
+		m.Entries = append(m.Entries, e)
+	}
+}
+
+func holds(dir string, files []wanted) bool {
+	return slices.ContainsFunc(files, func(w wanted) bool { return strings.HasPrefix(w.path, dir+"/") })
+}
+
+// comparison gathers changes and obstacles.
+type comparison struct {
+	tree      rootfs.Tree
+	old       *Manifest
+	uid, gid  uint32
+	plan      *Plan
+	obstacles []obstacle
+}
+
+// add plans one wanted thing, unless the tree has it already.
+func (c *comparison) add(w wanted) error {
+	literal, err := rootfs.ResolveParent(c.tree, w.path)
+	if err != nil && !isMissing(err) {
+		return err
+	}
+	before, err := stateOf(c.tree, literal)
+	if err != nil {
+		return err
+	}
+	after := c.wantedState(w)
+	if before == after {
+		return nil
+	}
+	if _, ours := c.old.entry(w.path); before.Type != "absent" && !ours && w.path != ManifestPath {
+		c.obstacles = append(c.obstacles, obstacle{literal, "it exists and kerngate did not write it", "look at the file; remove it from the image if it may go"})
+		return nil
+	}
+	if before.Type == "directory" && w.op != rootfs.Mkdir {
+		c.obstacles = append(c.obstacles, obstacle{literal, "it is a directory", "remove it from the image"})
+		return nil
+	}
+	c.plan.Changes = append(c.plan.Changes, Change{
+		Volume: "root", Path: literal, Op: w.op, Before: before, After: after, Reason: w.reason,
+		edit: rootfs.Edit{Op: w.op, Path: literal, Mode: w.mode, UID: c.uid, GID: c.gid, Data: w.data, Target: w.target},
+	})
+	return nil
+}
+
+// wantedState is what the path will hold.
+func (c *comparison) wantedState(w wanted) State {
+	owner := fmt.Sprintf("%d:%d", c.uid, c.gid)
+	switch w.op {
+	case rootfs.Symlink:
+		return State{Type: "symlink", Target: w.target}
+	case rootfs.Mkdir:
+		return State{Type: "directory", Mode: fmt.Sprintf("%04o", w.mode), Owner: owner}
+	default:
+		return State{Type: "file", Mode: fmt.Sprintf("%04o", w.mode), Owner: owner, Size: int64(len(w.data)), SHA256: hash(w.data)}
+	}
+}
+
+// dropStale plans the removal of what an earlier build wrote and this profile no
+// longer wants. A file that somebody changed since stays, as an obstacle.
+func (c *comparison) dropStale(files []wanted) error {
+	if c.old == nil {
+		return nil
+	}
+	removed := map[string]bool{}
+	for _, e := range slices.Backward(c.old.Entries) {
+		kept := slices.ContainsFunc(files, func(w wanted) bool { return w.path == e.Path })
+		if kept || (e.Op == rootfs.Mkdir && holds(e.Path, files)) {
+			continue
+		}
+		if err := c.drop(e, removed); err != nil {
+			return fmt.Errorf("cannot plan the removal of %s: %w", e.Path, err)
+		}
+	}
+	return nil
+}
+
+func (c *comparison) drop(e ManifestEntry, removed map[string]bool) error {
+	literal, err := rootfs.ResolveParent(c.tree, e.Path)
+	if isMissing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	before, err := stateOf(c.tree, literal)
+	if err != nil {
+		return err
+	}
+	if e.Op == rootfs.Mkdir {
+		if empty, err := emptyBut(c.tree, literal, removed); err != nil || !empty {
+			return err
+		}
+	} else if before.SHA256 != e.SHA256 || before.Target != e.Target {
+		c.obstacles = append(c.obstacles, obstacle{literal, "it is no longer wanted, and was changed since kerngate wrote it", "look at the file; remove it from the image if it may go"})
+		return nil
+	}
+	removed[literal] = true
+	c.plan.Changes = append(c.plan.Changes, Change{
+		Volume: "root", Path: literal, Op: rootfs.Remove, Before: before, After: State{Type: "absent"}, Reason: "the profile no longer asks for it",
+		edit: rootfs.Edit{Op: rootfs.Remove, Path: literal},
+	})
+	return nil
+}
+
+// emptyBut says whether a directory holds nothing but what is being removed.
+func emptyBut(t rootfs.Tree, dir string, removed map[string]bool) (bool, error) {
+	entries, err := t.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if !removed[path.Join(dir, e.Name)] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// maxCompared bounds a file that is hashed to compare it with ours; a larger one
+// cannot be ours.
+const maxCompared = 64 << 20
+
+// stateOf describes what a literal path holds.
+func stateOf(t rootfs.Tree, literal string) (State, error) {
+	info, err := t.Lstat(literal)
+	if isMissing(err) {
+		return State{Type: "absent"}, nil
+	}
+	if err != nil {
+		return State{}, err
+	}
+	s := State{Mode: fmt.Sprintf("%04o", unixMode(info.Mode)), Owner: fmt.Sprintf("%d:%d", info.UID, info.GID)}
+	switch info.Mode.Type() {
+	case 0:
+		s.Type, s.Size = "file", info.Size
+		if info.Size > maxCompared {
+			return s, nil
+		}
+		data, err := rootfs.ReadFile(t, literal, maxCompared)
+		s.SHA256 = hash(data)
+		return s, err
+	case fs.ModeDir:
+		s.Type = "directory"
+		return s, nil
+	case fs.ModeSymlink:
+		target, err := t.Readlink(literal)
+		return State{Type: "symlink", Target: target}, err
+	default:
+		s.Type = "other"
+		return s, nil
+	}
+}
+
+// unixMode gives the permission bits as chmod(1) numbers them.
+func unixMode(m fs.FileMode) uint32 {
+	bits := uint32(m.Perm())
+	for flag, bit := range map[fs.FileMode]uint32{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+		if m&flag != 0 {
+			bits |= bit
+		}
+	}
+	return bits
+}
+
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// Text is the content that a change writes, when it is text.
+func (c Change) Text() (string, bool) {
+	if c.Op != rootfs.WriteFile || !utf8.Valid(c.edit.Data) || bytes.IndexByte(c.edit.Data, 0) >= 0 {
+		return "", false
+	}
+	return string(c.edit.Data), true
+}

@@ -1,0 +1,190 @@
+package builder
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/kerngate/kerngate/builder/checker"
+	"github.com/kerngate/kerngate/builder/modprobe"
+	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/unit"
+	"github.com/kerngate/kerngate/initcheck/policy"
+	"github.com/kerngate/kerngate/profiles"
+)
+
+// wanted is one thing that must lie in the tree.
+type wanted struct {
+	path   string
+	op     rootfs.Op
+	mode   fs.FileMode
+	data   []byte
+	target string
+	reason string
+}
+
+func (w wanted) entry() ManifestEntry {
+	e := ManifestEntry{Path: w.path, Op: w.op, Target: w.target, Reason: w.reason}
+	if w.op != rootfs.Symlink {
+		e.Mode = fmt.Sprintf("%04o", w.mode)
+	}
+	if w.op == rootfs.WriteFile {
+		e.SHA256 = hash(w.data)
+	}
+	return e
+}
+
+func hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// CheckerSource gives the checker program for an architecture.
+type CheckerSource func(arch string) ([]byte, error)
+
+// wantedFiles is all that a profile puts into a tree but the manifest and missing
+// directories, in the order in which it is written. It reads the tree only to
+// learn its architecture and where its programs lie.
+func wantedFiles(t rootfs.Tree, p profiles.Profile, source CheckerSource) ([]wanted, error) {
+	var out []wanted
+	if blocks := blocksOf(p); len(blocks) > 0 {
+		falsePath, err := modprobe.False(t)
+		if err != nil {
+			return nil, problem("install coreutils in the image, or drop \"modprobe\" from the profile's block lists", "%v", err)
+		}
+		out = append(out, wanted{
+			path: modprobe.File, op: rootfs.WriteFile, mode: 0o644,
+			data:   modprobe.Text(header(p), blocks, falsePath),
+			reason: "block " + strings.Join(moduleNames(blocks), ", "),
+		})
+	}
+	if len(p.Gate.Units) == 0 {
+		if p.Kernel.Floor != "" {
+			return nil, problem("add [gate] with units to the profile, or extend it", "profile %s has a kernel floor and gates no unit: nothing would enforce it", p.Name)
+		}
+		return out, nil
+	}
+	gate, err := gateFiles(t, p, source)
+	return append(out, gate...), err
+}
+
+// gateFiles is the checker, its policy, the gate's unit with its enable link, and
+// a drop-in for every gated unit.
+func gateFiles(t rootfs.Tree, p profiles.Profile, source CheckerSource) ([]wanted, error) {
+	if err := requireSystemd(t); err != nil {
+		return nil, err
+	}
+	arch, err := checker.Architecture(t)
+	if err != nil {
+		return nil, err
+	}
+	program, err := source(arch)
+	if err != nil {
+		return nil, &Problem{Fact: err.Error(), Advice: checker.Hint}
+	}
+	rules, err := policy.Encode(Policy(p))
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the policy of profile %s: %w", p.Name, err)
+	}
+	const gate = "gate of the inference units"
+	out := []wanted{
+		{path: policy.Binary, op: rootfs.WriteFile, mode: 0o755, data: program, reason: "checker for " + arch},
+		{path: policy.File, op: rootfs.WriteFile, mode: 0o644, data: rules, reason: "what the checker decides by"},
+		{path: unit.GatePath, op: rootfs.WriteFile, mode: 0o644, data: unit.GateText(header(p)), reason: gate},
+		{path: unit.EnableLink, op: rootfs.Symlink, target: unit.EnableTarget, reason: "start the gate early in every boot"},
+	}
+	for _, name := range p.Gate.Units {
+		out = append(out, wanted{
+			path: unit.DropInPath(name), op: rootfs.WriteFile, mode: 0o644,
+			data:   unit.DropInText(header(p), name, p.Gate.Recheck == "start"),
+			reason: "hold back " + name + " until the gate has passed",
+		})
+	}
+	return out, nil
+}
+
+// requireSystemd refuses to lay a gate where nothing would heed it.
+func requireSystemd(t rootfs.Tree) error {
+	for _, name := range []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd"} {
+		if found, err := rootfs.Exists(t, name); found || err != nil {
+			return err
+		}
+	}
+	return problem("use a profile without [gate], or an image that boots with systemd", "no systemd in the image: nothing would heed the gate")
+}
+
+// header is what every text file of ours begins with: who wrote it, why, and how
+// to be rid of it.
+func header(p profiles.Profile) string {
+	closes := strings.Join(p.CVEs(), ", ")
+	if closes == "" {
+		closes = "no CVE named by the profile"
+	}
+	return fmt.Sprintf(`# Written by kerngate from profile %s (%s).
+# Closes: %s.
+# Do not edit: change the profile and run kerngate apply again.
+# To remove it, delete the files that %s lists.
+`, p.Name, p.Digest(), closes, ManifestPath)
+}
+
+// Policy is what a profile tells the checker.
+func Policy(p profiles.Profile) policy.Policy {
+	out := policy.Policy{Schema: policy.Schema, Profile: p.Name, Digest: p.Digest(), Floor: p.Kernel.Floor}
+	for _, m := range p.Modules {
+		if len(m.RefuseIf) > 0 {
+			out.Modules = append(out.Modules, policy.Module{Name: m.Name, RefuseIf: m.RefuseIf, Reason: m.Reason})
+		}
+	}
+	return out
+}
+
+func blocksOf(p profiles.Profile) []modprobe.Block {
+	var out []modprobe.Block
+	for _, m := range p.Modules {
+		if slices.Contains(m.Block, profiles.BlockModprobe) {
+			out = append(out, modprobe.Block{Module: m.Name, Reason: m.Reason, Aliases: m.Known.Aliases})
+		}
+	}
+	return out
+}
+
+func moduleNames(blocks []modprobe.Block) []string {
+	var out []string
+	for _, b := range blocks {
+		out = append(out, b.Module)
+	}
+	return out
+}
+
+// withParents puts before the files the directories above them that the tree
+// lacks, each once.
+func withParents(t rootfs.Tree, files []wanted) ([]wanted, error) {
+	var out []wanted
+	made := map[string]bool{}
+	for _, w := range files {
+		var missing []string
+		for dir := path.Dir(w.path); dir != "/" && !made[dir]; dir = path.Dir(dir) {
+			info, err := rootfs.Stat(t, dir)
+			if err == nil && !info.Mode.IsDir() {
+				return nil, problem("remove it from the image", "%s: it is %s, want a directory", dir, rootfs.TypeName(info.Mode))
+			}
+			if err == nil {
+				break
+			}
+			if !isMissing(err) {
+				return nil, err
+			}
+			missing = append(missing, dir)
+		}
+		for _, dir := range slices.Backward(missing) {
+			made[dir] = true
+			out = append(out, wanted{path: dir, op: rootfs.Mkdir, mode: 0o755, reason: "holds " + w.path})
+		}
+		out = append(out, w)
+	}
+	return out, nil
+}

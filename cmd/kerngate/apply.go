@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kerngate/kerngate/builder"
+	"github.com/kerngate/kerngate/builder/checker"
+)
+
+func newApply(u *ui) *cobra.Command {
+	flags := &targetFlags{}
+	var output string
+	var inPlace bool
+	cmd := &cobra.Command{
+		Use:   "apply --profile PROFILE (-o OUT | --in-place) TARGET",
+		Short: "Patch an image or directory; on error nothing is changed",
+		Long: `apply patches a copy of the image, verifies it, and only then gives it the name
+OUT. With --in-place the verified copy takes the image's place in one step, so the
+image's directory needs room for a second image. A directory is patched in place;
+its changes are taken back if one of them fails.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (output == "") == !inPlace {
+				return usageError{errors.New("where to: give either -o OUT or --in-place")}
+			}
+			profile, err := flags.loadProfile()
+			if err != nil {
+				return err
+			}
+			at, err := buildTime()
+			if err != nil {
+				return err
+			}
+			result, err := builder.Apply(cmd.Context(), builder.Request{
+				Target: args[0], Output: output, Root: flags.root, Profile: profile,
+				Tool: tool(), Time: at, Checker: checker.Binary, Step: u.step,
+			})
+			if err != nil {
+				return err
+			}
+			return showResult(u, result)
+		},
+	}
+	flags.add(cmd, true)
+	cmd.Flags().StringVarP(&output, "output", "o", "", "where the patched image goes; must not exist")
+	cmd.Flags().BoolVar(&inPlace, "in-place", false, "replace the target by the patched one")
+	return cmd
+}
+
+func showResult(u *ui, r *builder.Result) error {
+	if u.json {
+		return u.encode(struct {
+			Schema int `json:"schema"`
+			*builder.Result
+		}{builder.ReportSchema, r})
+	}
+	for _, w := range r.Plan.Warnings {
+		u.warn(w)
+	}
+	u.printf("%s: %s, conforms to profile %s\n", r.Output, counted(len(r.Plan.Changes), "change"), r.Plan.Profile)
+	return nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kerngate/kerngate/builder"
+	"github.com/kerngate/kerngate/profiles"
+)
+
+func newProfile(u *ui) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "profile",
+		Short: "List, show and check profiles",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newProfileList(u), newProfileShow(u), newProfileLint(u))
+	return cmd
+}
+
+func newProfileList(u *ui) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the shipped profiles",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			type row struct {
+				Name        string `json:"name"`
+				Description string `json:"description"`
+			}
+			rows := []row{}
+			for _, name := range profiles.Names() {
+				p, err := profiles.Load(name)
+				if err != nil {
+					return err
+				}
+				rows = append(rows, row{p.Name, p.Description})
+			}
+			if u.json {
+				return u.encode(struct {
+					Schema   int   `json:"schema"`
+					Profiles []row `json:"profiles"`
+				}{builder.ReportSchema, rows})
+			}
+			for _, r := range rows {
+				u.printf("%-16s %s\n", r.Name, r.Description)
+			}
+			return nil
+		},
+	}
+}
+
+func newProfileShow(u *ui) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show NAME|FILE",
+		Short: "Show a profile with all that it extends merged in",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			p, err := profiles.Load(args[0])
+			if err != nil {
+				return err
+			}
+			if u.json {
+				return u.encode(struct {
+					Schema int    `json:"schema"`
+					Digest string `json:"digest"`
+					profiles.Profile
+				}{builder.ReportSchema, p.Digest(), p})
+			}
+			showProfile(u, p)
+			return nil
+		},
+	}
+}
+
+func showProfile(u *ui, p profiles.Profile) {
+	u.printf("profile   %s (%s)\n", p.Name, p.Source)
+	u.printf("          %s\n", p.Description)
+	u.printf("digest    %s\n", p.Digest())
+	u.printf("closes    %s\n", orNone(strings.Join(p.CVEs(), ", ")))
+	u.printf("floor     %s\n", orNone(p.Kernel.Floor))
+	for _, m := range p.Modules {
+		u.printf("module    %-16s block %-10s refuse if %-16s %s\n", m.Name, orNone(joined(m.Block)), orNone(joined(m.RefuseIf)), m.Reason)
+	}
+	u.printf("recheck   %s\n", p.Gate.Recheck)
+	for _, unit := range p.Gate.Units {
+		u.printf("unit      %s\n", unit)
+	}
+}
+
+func joined[T ~string](words []T) string {
+	var out []string
+	for _, w := range words {
+		out = append(out, string(w))
+	}
+	return strings.Join(out, ", ")
+}
+
+func newProfileLint(u *ui) *cobra.Command {
+	return &cobra.Command{
+		Use:   "lint NAME|FILE...",
+		Short: "Check profiles and show all findings; exit 1 if there are any",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			all := profiles.Findings{}
+			for _, name := range args {
+				_, err := profiles.Load(name)
+				var found profiles.Findings
+				switch {
+				case errors.As(err, &found):
+					all = append(all, found...)
+				case err != nil:
+					return err
+				}
+			}
+			return showFindings(u, all)
+		},
+	}
+}
+
+func showFindings(u *ui, all profiles.Findings) error {
+	if u.json {
+		err := u.encode(struct {
+			Schema   int               `json:"schema"`
+			Findings profiles.Findings `json:"findings"`
+		}{builder.ReportSchema, all})
+		if err != nil {
+			return err
+		}
+	} else {
+		for _, f := range all {
+			u.printf("%s\n", f)
+		}
+	}
+	if len(all) > 0 {
+		return exit(exitNot)
+	}
+	return nil
+}

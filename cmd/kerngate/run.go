@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kerngate/kerngate/builder/checker"
+	"github.com/kerngate/kerngate/builder/ext4"
+	"github.com/kerngate/kerngate/builder/image"
+	"github.com/kerngate/kerngate/profiles"
+)
+
+// Exit codes. They are part of the interface: README.md lists them.
+const (
+	exitOK      = 0 // done, or the target conforms
+	exitNot     = 1 // the target does not conform
+	exitUsage   = 2 // the command line is wrong
+	exitError   = 3 // an error; nothing was changed
+	exitChanges = 4 // plan --exit-code: there is something to change
+)
+
+// version is the program's version; releases set it when they are linked.
+var version = "0.1.0-dev"
+
+// exit is how a verb ends with a code and without an error message.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// run carries out one command line and returns its exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	u := &ui{stdout: stdout, stderr: stderr}
+	root := newRoot(u)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	started := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
+	err := root.ExecuteContext(ctx)
+	var code exit
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &code):
+		return int(code)
+	case !started || errors.As(err, &usage):
+		u.fail(&hinted{err, "kerngate --help lists verbs and flags"})
+		return exitUsage
+	default:
+		u.fail(advise(err))
+		return exitError
+	}
+}
+
+// hinted adds a hint to an error that brings none.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h *hinted) Hint() string  { return h.hint }
+func (h *hinted) Unwrap() error { return h.error }
+
+// advise adds the hint for errors of rooms that know a fact but not what the user
+// of a command line can do about it.
+func advise(err error) error {
+	var findings profiles.Findings
+	var has interface{ Hint() string }
+	switch {
+	case errors.As(err, &has):
+		return err
+	case errors.Is(err, ext4.ErrNoE2fsprogs):
+		return &hinted{err, "install it: apt-get install e2fsprogs (dnf, zypper, pacman and apk know the same name)"}
+	case errors.Is(err, ext4.ErrNoSpace):
+		return &hinted{err, "grow the file system (truncate, then resize2fs) or remove something from it"}
+	case errors.Is(err, ext4.ErrUnsupported):
+		return &hinted{err, "patch a directory tree instead, before the image is made from it"}
+	case errors.Is(err, checker.ErrMissing):
+		return &hinted{err, checker.Hint}
+	case errors.As(err, &findings):
+		return &hinted{err, "kerngate profile lint shows all findings of a profile; kerngate profile show llm-node prints a right one"}
+	case errors.Is(err, context.Canceled):
+		return &hinted{errors.New("interrupted"), "nothing was changed"}
+	default:
+		return &hinted{err, "nothing was changed"}
+	}
+}
+
+func newRoot(u *ui) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kerngate",
+		Short: "Patch operating system images: block kernel modules, gate inference services",
+		Long: `kerngate patches disk images and root directories offline, without root, mounts
+or a network. It blocks kernel modules and installs a boot gate that keeps LLM
+inference services from starting on a kernel that the profile refuses.
+
+Exit codes: 0 done, or the target conforms; 1 it does not conform; 2 usage;
+3 error, nothing was changed; 4 there are changes (plan --exit-code).`,
+		Example: `  kerngate inspect disk.raw
+  kerngate plan --profile llm-node disk.raw
+  kerngate apply --profile llm-node -o hardened.raw disk.raw
+  kerngate verify --profile llm-node hardened.raw`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().BoolVar(&u.json, "json", false, "print the result as JSON")
+	root.PersistentFlags().BoolVarP(&u.quiet, "quiet", "q", false, "print no steps on standard error")
+	root.AddCommand(newInspect(u), newPlan(u), newApply(u), newVerify(u), newProfile(u), newVersion(u))
+	return root
+}
+
+// tool is how this program signs manifests.
+func tool() string { return "kerngate " + version }
+
+// targetFlags are the flags of verbs that read a target.
+type targetFlags struct {
+	profile string
+	root    int
+}
+
+func (f *targetFlags) add(cmd *cobra.Command, withProfile bool) {
+	cmd.Flags().IntVar(&f.root, "root", 0, "number of the partition that holds the root file system (default: found by content)")
+	if withProfile {
+		cmd.Flags().StringVarP(&f.profile, "profile", "p", "", "profile: a shipped name (kerngate profile list) or a file")
+	}
+}
+
+// loadProfile loads the profile that the user must have named.
+func (f *targetFlags) loadProfile() (profiles.Profile, error) {
+	if f.profile == "" {
+		return profiles.Profile{}, usageError{errors.New("no profile: give --profile NAME or --profile FILE")}
+	}
+	return profiles.Load(f.profile)
+}
+
+// open opens a target whose files can be trusted to be up to date.
+func (f *targetFlags) open(name string) (*image.Target, error) {
+	target, err := image.Open(name, image.Options{Root: f.root})
+	if err != nil {
+		return nil, err
+	}
+	if target.NeedsRecovery() {
+		target.Close()
+		return nil, &hinted{fmt.Errorf("%s: the root's journal waits to be replayed: its files may be out of date", name),
+			"kerngate apply -o OUT replays it in the copy; or run e2fsck -E journal_only on a copy of the volume"}
+	}
+	return target, nil
+}
+
+// buildTime is the time that written files get: SOURCE_DATE_EPOCH, else now
+// (reproducible-builds.org, specification of the variable).
+func buildTime() (time.Time, error) {
+	text, set := os.LookupEnv("SOURCE_DATE_EPOCH")
+	if !set {
+		return time.Now().Truncate(time.Second), nil
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || seconds < 0 || seconds > 1<<33 {
+		return time.Time{}, usageError{fmt.Errorf("SOURCE_DATE_EPOCH is %q, want seconds since 1970", text)}
+	}
+	return time.Unix(seconds, 0).UTC(), nil
+}
