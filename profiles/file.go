@@ -76,7 +76,7 @@ func (v *validator) decode(data []byte) (map[string]any, *node) {
 	}
 	values := make(map[string]any)
 	if _, syntax := toml.Decode(text, &values); syntax != nil {
-		v.syntax(syntax, text)
+		v.syntax(syntax, at.line)
 		return nil, nil
 	}
 	if err != nil {
@@ -86,18 +86,22 @@ func (v *validator) decode(data []byte) (map[string]any, *node) {
 	return values, root
 }
 
+// endOfLine is behind the newline, which the library's messages speak of.
 func (l *locator) endOfLine() int {
 	l.skipTo("\n")
+	l.take("\n")
 	return l.pos
 }
 
-func (v *validator) syntax(err error, text string) {
+// syntax reports what the library says. It counts a fault at the end of a line to the
+// next one, where the locator did not get to: last is the locator's line.
+func (v *validator) syntax(err error, last int) {
 	var parse toml.ParseError
 	if !errors.As(err, &parse) {
 		v.report(1, "", "is not TOML: %s", printable(err.Error()))
 		return
 	}
-	line := min(max(parse.Position.Line, 1), 1+strings.Count(text, "\n"))
+	line := min(max(parse.Position.Line, 1), last)
 	v.report(line, "", "is not TOML: %s", printable(strings.TrimSuffix(parse.Message, ".")))
 }
 
@@ -127,9 +131,7 @@ func (v *validator) version(values map[string]any, root *node) bool {
 func (f *file) fill(v *validator, values map[string]any, root *node) {
 	f.name = stringOf(values["name"])
 	f.description = stringOf(values["description"])
-	for i, ref := range stringsOf(values["extends"]) {
-		f.extends = append(f.extends, mention{ref, root.at("extends").index(i).line})
-	}
+	f.extends = extendsOf(values["extends"], root.at("extends"))
 	kernel, _ := values["kernel"].(map[string]any)
 	if floor := stringOf(kernel["floor"]); checkFloor(floor) == "" {
 		f.floor = floor
@@ -141,6 +143,17 @@ func (f *file) fill(v *validator, values map[string]any, root *node) {
 	f.fillModules(v, values["module"], root.at("module"))
 }
 
+func extendsOf(value any, at *node) []mention {
+	elements, _ := asArray(value)
+	var refs []mention
+	for i, e := range elements {
+		if ref, ok := e.(string); ok && checkText(ref) == "" {
+			refs = append(refs, mention{ref, at.index(i).line})
+		}
+	}
+	return refs
+}
+
 func (f *file) fillModules(v *validator, value any, at *node) {
 	entries, _ := asArray(value)
 	first := make(map[string]mention)
@@ -148,7 +161,7 @@ func (f *file) fillModules(v *validator, value any, at *node) {
 		values, _ := e.(map[string]any)
 		place := at.index(i)
 		m := moduleOf(values)
-		if len(m.Block) == 0 && len(m.RefuseIf) == 0 {
+		if isEmptyList(values["block"]) && isEmptyList(values["refuse_if"]) {
 			v.report(place.at("refuse_if").line, "module.refuse_if", "is empty, and so is block: the module would be neither blocked nor watched")
 		}
 		here := mention{stringOf(values["name"]), place.at("name").line}
@@ -179,6 +192,11 @@ func moduleOf(values map[string]any) Module {
 		m.RefuseIf = wordsOf(m.RefuseIf, said)
 	}
 	return m
+}
+
+func isEmptyList(value any) bool {
+	elements, ok := asArray(value)
+	return ok && len(elements) == 0
 }
 
 // wordsOf returns those of all the words that a list says, in the order of all.

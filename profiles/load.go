@@ -15,7 +15,10 @@ import (
 //go:embed *.toml
 var shipped embed.FS
 
-const suffix = ".toml"
+const (
+	suffix    = ".toml"
+	knownFile = "modules" // the one embedded file that is no profile
+)
 
 // Limits of extends.
 const (
@@ -31,7 +34,7 @@ func Names() []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if name := strings.TrimSuffix(e.Name(), suffix); name != "modules" {
+		if name := strings.TrimSuffix(e.Name(), suffix); name != knownFile {
 			names = append(names, name)
 		}
 	}
