@@ -1,0 +1,48 @@
+// Initcheck decides at boot whether the inference services of this machine may
+// start. What it does is in the packages of the initcheck room; here it gets the
+// real /proc, /run, sockets and exit codes.
+package main
+
+import (
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/kerngate/kerngate/initcheck/command"
+	"github.com/kerngate/kerngate/initcheck/notify"
+	"github.com/kerngate/kerngate/initcheck/policy"
+	"github.com/kerngate/kerngate/initcheck/probe"
+)
+
+// version is set by the linker in release builds.
+var version string
+
+func main() {
+	program := command.Program{
+		Version:      programVersion(),
+		Policy:       policy.File,
+		Root:         os.DirFS("/"),
+		Uname:        probe.LiveUname,
+		Stamp:        notify.Stamp{Path: policy.Stamp},
+		Report:       notify.ReportFile{Path: policy.Report},
+		Kmsg:         notify.Kmsg{Path: "/dev/kmsg"},
+		Journal:      notify.SystemJournal(),
+		Manager:      notify.SystemManager(),
+		Deadline:     10 * time.Second,
+		TellDeadline: 2 * time.Second,
+		Now:          time.Now,
+		Stdout:       os.Stdout,
+		Stderr:       os.Stderr,
+	}
+	os.Exit(program.Run(os.Args[1:]))
+}
+
+func programVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}

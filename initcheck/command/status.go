@@ -1,0 +1,112 @@
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/kerngate/kerngate/initcheck/notify"
+	"github.com/kerngate/kerngate/initcheck/probe"
+)
+
+// statusJSON is the answer of status --json.
+type statusJSON struct {
+	Schema int            `json:"schema"`
+	Open   bool           `json:"open"`   // the gate lets inference units start
+	Stamp  bool           `json:"stamp"`  // the stamp exists
+	Error  string         `json:"error"`  // why there is no report of this boot; empty: there is one
+	Report *notify.Report `json:"report"` // the last report, or null
+}
+
+// status shows the last report. It decides nothing and touches nothing.
+func (p Program) status(asJSON bool) int {
+	report, err := p.lastReport()
+	stamp, stampErr := p.Stamp.Exists()
+	if err == nil {
+		err = stampErr
+	}
+	open := err == nil && report.Pass() && stamp
+	if asJSON {
+		p.printJSON(report, err, stamp, open)
+	} else {
+		p.printStatus(report, err, stamp)
+	}
+	if open {
+		return exitPass
+	}
+	return exitRefuse
+}
+
+// lastReport is the report of this boot.
+func (p Program) lastReport() (notify.Report, error) {
+	r, err := p.Report.Read()
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, fmt.Errorf("initcheck has not run in this boot: there is no report at %s", p.Report.Path)
+	}
+	if err != nil {
+		return r, err
+	}
+	// A check that ran out of time does not know its boot; /run is of this one.
+	if id := probe.ReadBoot(p.Root).ID; r.BootID != "" && id != r.BootID {
+		return r, fmt.Errorf("initcheck has not run in this boot: the report at %s is of boot %s, and this is %s", p.Report.Path, notify.Printable(r.BootID), notify.Printable(id))
+	}
+	return r, nil
+}
+
+func (p Program) printJSON(r notify.Report, err error, stamp, open bool) {
+	answer := statusJSON{Schema: notify.ReportSchema, Open: open, Stamp: stamp}
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	if r.Schema != 0 {
+		answer.Report = &r
+	}
+	enc := json.NewEncoder(p.Stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(answer); err != nil {
+		p.complain(fmt.Errorf("cannot print status: %w", err))
+	}
+}
+
+func (p Program) printStatus(r notify.Report, err error, stamp bool) {
+	var b strings.Builder
+	if err != nil {
+		fmt.Fprintln(&b, notify.Printable(err.Error()))
+		fmt.Fprintln(&b, "look at: systemctl status initcheck.service; journalctl -b -u initcheck.service")
+	} else {
+		writeReport(&b, r)
+	}
+	switch {
+	case stamp && (err != nil || !r.Pass()):
+		fmt.Fprintf(&b, "stamp    %s is there, though no verdict stands behind it\n", p.Stamp.Path)
+	case stamp:
+		fmt.Fprintf(&b, "stamp    %s is there: inference units may start\n", p.Stamp.Path)
+	default:
+		fmt.Fprintf(&b, "stamp    %s is not there: inference units stay off\n", p.Stamp.Path)
+	}
+	fmt.Fprint(p.Stdout, b.String())
+}
+
+func writeReport(b *strings.Builder, r notify.Report) {
+	line := func(name, value string) {
+		fmt.Fprintf(b, "%-8s %s\n", name, notify.Printable(value))
+	}
+	line("verdict", r.Verdict)
+	line("kernel", orUnknown(r.Kernel))
+	line("profile", orUnknown(r.Profile))
+	line("when", fmt.Sprintf("%s, %.1f s after boot, by initcheck %s %s", r.Time.Format(time.RFC3339), r.Uptime, r.Version, r.Verb))
+	for _, f := range r.Findings {
+		line(f.Outcome, f.Text)
+	}
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}
