@@ -19,8 +19,12 @@ type programs struct {
 }
 
 // searchDirs is PATH and where distributions keep e2fsprogs: PATH of a plain user
-// often lacks them.
+// often lacks them. KERNGATE_E2FSPROGS names one directory to use instead, for
+// systems that keep them elsewhere.
 func searchDirs() []string {
+	if dir := os.Getenv("KERNGATE_E2FSPROGS"); dir != "" {
+		return []string{dir}
+	}
 	return append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin")
 }
 

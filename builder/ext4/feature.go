@@ -4,6 +4,7 @@ import "fmt"
 
 // Feature bits that change what we do; fs/ext4/ext4.h, EXT4_FEATURE_*.
 const (
+	compatExtAttr      = 0x8
 	compatSparseSuper2 = 0x200
 	compatOrphanFile   = 0x1000
 
@@ -37,7 +38,7 @@ const (
 	// Everything that e2fsprogs 1.47 writes and e2fsck -p puts right afterwards.
 	// Absent on purpose: mmp (e2fsprogs waits half a minute for another user),
 	// shared_blocks and read-only (made never to be written), snapshots.
-	editableCompat   = 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | compatSparseSuper2 | 0x400 | 0x800 | compatOrphanFile
+	editableCompat   = 0x2 | 0x4 | compatExtAttr | 0x10 | 0x20 | compatSparseSuper2 | 0x400 | 0x800 | compatOrphanFile
 	editableIncompat = readable &^ incompatMMP
 	editableRoCompat = 0x1 | 0x2 | 0x8 | roCompatGDTCsum | 0x20 | 0x40 | roCompatQuota | roCompatBigalloc |
 		roCompatMetadataCsum | roCompatProject | 0x8000 | 0x10000

@@ -208,7 +208,7 @@ func (p *plan) create(e rootfs.Edit, old, parent *entry) error {
 		return err
 	}
 	if old.kind != 0 {
-		p.script.add("rm %s", quote(e.Path))
+		p.script.remove(e.Path, false)
 		p.space.release(old)
 	}
 	if err := p.space.file(size, made.xattrs); err != nil {
@@ -216,7 +216,7 @@ func (p *plan) create(e rootfs.Edit, old, parent *entry) error {
 	}
 	p.space.name(path.Dir(e.Path), path.Base(e.Path))
 	if made.kind == typeSymlink {
-		p.script.add("symlink %s %s", quote(e.Path), quote(e.Target))
+		p.script.symlink(e.Path, e.Target)
 	} else {
 		p.script.writeFile(e.Path, e.Data)
 	}
@@ -298,13 +298,15 @@ func (p *plan) mkdir(e rootfs.Edit, old, parent *entry) error {
 		return err
 	}
 	if old.kind == 0 {
-		p.script.add("mkdir %s", quote(e.Path))
+		p.script.mkdir(e.Path)
 		if err := p.space.file(1, made.xattrs); err != nil {
 			return err
 		}
 		p.space.name(path.Dir(e.Path), path.Base(e.Path))
-	} else if err := p.space.xattrs(made.xattrs); err != nil {
-		return err
+	} else if e.Xattrs != nil {
+		if err := p.space.xattrs(e.Xattrs); err != nil {
+			return err
+		}
 	}
 	p.script.setOwner(e.Path, typeDir, e)
 	p.script.setTimes(e.Path, made.mtime, p.fs.sb.InodeSize > minInodeSize, "mtime")
@@ -344,11 +346,8 @@ func (p *plan) remove(e rootfs.Edit, old, parent *entry) error {
 		return &UnsupportedError{Features: []string{"encrypt (directory)"}, Action: "edit"}
 	case old.isDir() && old.names > 0:
 		return fmt.Errorf("directory has %d names: %w", old.names, syscall.ENOTEMPTY)
-	case old.isDir():
-		p.script.add("rmdir %s", quote(e.Path))
-	default:
-		p.script.add("rm %s", quote(e.Path))
 	}
+	p.script.remove(e.Path, old.isDir())
 	p.space.release(old)
 	p.put(e.Path, &entry{edited: true}, old, parent)
 	return nil

@@ -51,13 +51,38 @@ func (s *script) write(w *workspace) error {
 	return nil
 }
 
-// writeFile changes directory first: write does not take a path in every version.
-func (s *script) writeFile(name string, content []byte) {
+// enter changes to a name's directory and gives the last part of the name. What
+// makes or removes a name goes through here: write does not take a path in every
+// version, and the others take "/x" for x in the current directory.
+func (s *script) enter(name string) string {
 	if dir := path.Dir(name); dir != s.cwd {
 		s.add("cd %s", quote(dir))
 		s.cwd = dir
 	}
-	s.add("write %s %s", s.data(content), quote(path.Base(name)))
+	return quote(path.Base(name))
+}
+
+func (s *script) writeFile(name string, content []byte) {
+	last := s.enter(name)
+	s.add("write %s %s", s.data(content), last)
+}
+
+func (s *script) symlink(name, target string) {
+	last := s.enter(name)
+	s.add("symlink %s %s", last, quote(target))
+}
+
+func (s *script) mkdir(name string) {
+	last := s.enter(name)
+	s.add("mkdir %s", last)
+}
+
+func (s *script) remove(name string, dir bool) {
+	command, last := "rm", s.enter(name)
+	if dir {
+		command = "rmdir"
+	}
+	s.add("%s %s", command, last)
 }
 
 func (s *script) setField(name, field string, value any) {

@@ -51,6 +51,9 @@ func (s *space) xattrs(xattrs map[string][]byte) error {
 		return nil
 	}
 	sb := s.fs.sb
+	if sb.compat&compatExtAttr == 0 {
+		return fmt.Errorf("the file system has no feature ext_attr, so no attributes: %w", ErrUnsupported)
+	}
 	s.take(s.clusters(sb.BlockSize))
 	room := sb.BlockSize - xattrBlockHeader - 4
 	if sb.InodeSize > minInodeSize {
@@ -58,6 +61,10 @@ func (s *space) xattrs(xattrs map[string][]byte) error {
 	}
 	var need int64
 	for name, value := range xattrs {
+		// debugfs cuts what it reads from a file at the size of a block.
+		if int64(len(value)) > sb.BlockSize {
+			return fmt.Errorf("attribute %s has %d bytes, debugfs can set %d: %w", name, len(value), sb.BlockSize, ErrUnsupported)
+		}
 		entry := int64(xattrEntry + (len(name)+3)&^3)
 		if sb.incompat&incompatEAInode != 0 && int64(len(value)) > sb.BlockSize/4 {
 			s.inodes++

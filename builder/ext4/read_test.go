@@ -1,0 +1,311 @@
+package ext4
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kerngate/kerngate/builder/rootfs"
+)
+
+func TestReadAgreesWithSourceAndDebugfs(t *testing.T) {
+	fix := newFixtures(t)
+	files := 0
+	for _, set := range featureSets() {
+		t.Run(set.name, func(t *testing.T) {
+			image := fix.image(t, set)
+			f := openImage(t, image, 0)
+			files += compareWithSource(t, f, fix.source(set))
+			if set.refused != "" {
+				return
+			}
+			compareWithDebugfs(t, f, image)
+			checkUnwritten(t, f, fix.source(set))
+			if set.xattrs() {
+				checkXattrs(t, f, set)
+			}
+		})
+	}
+	t.Logf("%d names over %d feature sets agree with the source", files, len(featureSets()))
+	if want := len(featureSets()) * fewNames; files < want {
+		t.Errorf("compared %d names, want at least %d", files, want)
+	}
+}
+
+func TestReadAtOffset(t *testing.T) {
+	fix := newFixtures(t)
+	image := filepath.Join(t.TempDir(), "disk.img")
+	copySparse(t, fix.image(t, featureSets()[0]), image, 1<<20)
+	if n := compareWithSource(t, openImage(t, image, 1<<20), fix.many); n < manyNames {
+		t.Errorf("compared %d names, want at least %d", n, manyNames)
+	}
+}
+
+// compareWithSource compares every name, both ways, and gives their number.
+func compareWithSource(t *testing.T, f *FS, source string) int {
+	t.Helper()
+	n := 0
+	must(t, filepath.WalkDir(source, func(name string, d fs.DirEntry, err error) error {
+		must(t, err)
+		inside := "/" + strings.TrimPrefix(strings.TrimPrefix(name, source), "/")
+		compareName(t, f, inside, name)
+		n++
+		if !d.IsDir() {
+			return nil
+		}
+		want, err := os.ReadDir(name)
+		must(t, err)
+		got, err := f.ReadDir(inside)
+		must(t, err)
+		got = slices.DeleteFunc(got, func(e rootfs.Entry) bool { return inside == "/" && e.Name == "lost+found" })
+		if len(got) != len(want) {
+			t.Errorf("%s: %d names, want %d", inside, len(got), len(want))
+			return nil
+		}
+		for i := range want {
+			if got[i].Name != want[i].Name() || got[i].Type != want[i].Type() {
+				t.Errorf("%s: entry %d is %v, want %v", inside, i, got[i], want[i])
+			}
+		}
+		return nil
+	}))
+	return n
+}
+
+func compareName(t *testing.T, f *FS, inside, outside string) {
+	t.Helper()
+	want, err := os.Lstat(outside)
+	must(t, err)
+	got, err := f.Lstat(inside)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if got.Mode != want.Mode() {
+		t.Errorf("%s: mode is %v, want %v", inside, got.Mode, want.Mode())
+	}
+	switch {
+	case want.Mode().Type() == fs.ModeSymlink:
+		link, err := os.Readlink(outside)
+		must(t, err)
+		if got, err := f.Readlink(inside); err != nil || got != link {
+			t.Errorf("%s: target is %q, want %q (%v)", inside, got, link, err)
+		}
+	case want.Mode().IsRegular() && inside != "/unwritten":
+		data, err := os.ReadFile(outside)
+		must(t, err)
+		if got.Size != want.Size() || got.ModTime.Unix() != want.ModTime().Unix() {
+			t.Errorf("%s: size %d of %v, want %d of %v", inside, got.Size, got.ModTime, want.Size(), want.ModTime())
+		}
+		if got, want := sumOf(t, f, inside), sha256.Sum256(data); got != want {
+			t.Errorf("%s: SHA-256 is %x, want %x", inside, got, want)
+		}
+	}
+}
+
+func sumOf(t *testing.T, f *FS, name string) (sum [32]byte) {
+	t.Helper()
+	return sha256.Sum256(contentOf(t, f, name))
+}
+
+// contentOf reads in odd steps, so that reads begin and end inside blocks.
+func contentOf(t *testing.T, f *FS, name string) []byte {
+	t.Helper()
+	file, err := f.Open(name)
+	must(t, err)
+	defer file.Close()
+	var data bytes.Buffer
+	step := make([]byte, 65537)
+	_, err = io.CopyBuffer(struct{ io.Writer }{&data}, struct{ io.Reader }{io.NewSectionReader(file, 0, file.Size())}, step)
+	must(t, err)
+	return data.Bytes()
+}
+
+func compareWithDebugfs(t *testing.T, f *FS, image string) {
+	t.Helper()
+	dir := t.TempDir()
+	names := []string{"/etc/hosts", "/etc/inline100", "/empty", "/bin/su", "/bin/big", "/sparse", "/unwritten"}
+	var commands []string
+	for i, name := range names {
+		commands = append(commands, fmt.Sprintf("dump %s %s/%d", name, dir, i))
+	}
+	debugfsScript(t, image, commands...)
+	for i, name := range names {
+		want, err := os.ReadFile(fmt.Sprintf("%s/%d", dir, i))
+		must(t, err)
+		got := contentOf(t, f, name)
+		if f.HasFeature("inline_data") && len(want) > len(got) && len(got) < 60 {
+			want = want[:len(got)] // debugfs dumps all of i_block
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: content of %d bytes differs from the %d of debugfs", name, len(got), len(want))
+		}
+	}
+}
+
+func checkUnwritten(t *testing.T, f *FS, source string) {
+	t.Helper()
+	written, err := os.ReadFile(filepath.Join(source, "unwritten"))
+	must(t, err)
+	got := contentOf(t, f, "/unwritten")
+	if len(got) < 100000 {
+		t.Fatalf("/unwritten has %d bytes, want 100000 or more", len(got))
+	}
+	if !bytes.Equal(got, append(written, make([]byte, len(got)-len(written))...)) {
+		t.Error("/unwritten: the unwritten extent does not read as zeros")
+	}
+}
+
+func checkXattrs(t *testing.T, f *FS, set featureSet) {
+	t.Helper()
+	got, err := f.Xattrs("/etc/labelled")
+	must(t, err)
+	if want := fixtureXattrs(); !maps.EqualFunc(got, want, bytes.Equal) {
+		t.Errorf("/etc/labelled: attributes are %q, want %q", got, want)
+	}
+	want := map[string][]byte{"user.big": randomBytes(20, bigXattrBytes)}
+	if set.name == "ea_inode" {
+		want["user.huge"] = randomBytes(21, hugeXattrBytes)
+	}
+	if got, err = f.Xattrs("/etc/shadow"); err != nil || !maps.EqualFunc(got, want, bytes.Equal) {
+		for name := range got {
+			t.Errorf("/etc/shadow: %s is %d bytes %.40q, want %d bytes %.40q (%v)", name, len(got[name]), got[name], len(want[name]), want[name], err)
+		}
+	}
+	if n, err := f.lookup("test", "/etc/shadow"); err != nil || n.xattrs == 0 && set.name != "inode_1024" {
+		t.Errorf("/etc/shadow: attribute block is %d (%v), want one", n.xattrs, err)
+	}
+	if got, err = f.Xattrs("/etc/hosts"); err != nil || len(got) != 0 {
+		t.Errorf("/etc/hosts: attributes are %q (%v), want none", got, err)
+	}
+}
+
+func TestFixturesHaveWhatTheyAreFor(t *testing.T) {
+	fix := newFixtures(t)
+	for set, check := range map[string]func(f *FS) (bool, error){
+		"default_1k": func(f *FS) (bool, error) {
+			n, err := f.lookup("test", "/many")
+			return n != nil && n.flags&flagIndex != 0, err
+		},
+		"inline_data": func(f *FS) (bool, error) {
+			n, err := f.lookup("test", "/etc/inline100")
+			d, err2 := f.lookup("test", "/links")
+			return n != nil && d != nil && n.flags&d.flags&flagInlineData != 0, errors.Join(err, err2)
+		},
+		"default_4k": func(f *FS) (bool, error) {
+			n, err := f.lookup("test", "/bin/big")
+			return n != nil && n.flags&flagExtents != 0, err
+		},
+		"no_extents": func(f *FS) (bool, error) {
+			n, err := f.lookup("test", "/bin/big")
+			return n != nil && n.flags&flagExtents == 0, err
+		},
+		"meta_bg": func(f *FS) (bool, error) { return f.HasFeature("meta_bg") && f.sb.groups > 1, nil },
+	} {
+		f := openImage(t, fix.image(t, setNamed(t, set)), 0)
+		if ok, err := check(f); !ok || err != nil {
+			t.Errorf("%s: the image lacks what it should have (%v)", set, err)
+		}
+	}
+}
+
+func setNamed(t testing.TB, name string) featureSet {
+	t.Helper()
+	for _, set := range featureSets() {
+		if set.name == name {
+			return set
+		}
+	}
+	t.Fatalf("no feature set %q", name)
+	return featureSet{}
+}
+
+func TestNames(t *testing.T) {
+	fix := newFixtures(t)
+	f := openImage(t, fix.image(t, setNamed(t, "default_4k")), 0)
+	for _, c := range []struct {
+		name string
+		want error
+	}{
+		{"/absent", fs.ErrNotExist},
+		{"/absent/below", fs.ErrNotExist},
+		{"/links/fast/below", rootfs.ErrSymlink},
+		{"relative", fs.ErrInvalid},
+		{"/etc/../etc", fs.ErrInvalid},
+		{"/etc/", fs.ErrInvalid},
+		{"", fs.ErrInvalid},
+	} {
+		if _, err := f.Lstat(c.name); !errors.Is(err, c.want) {
+			t.Errorf("Lstat(%q): error is %v, want %v", c.name, err, c.want)
+		}
+	}
+	if info, err := f.Lstat("/etc/hosts"); err != nil || info.Links != 2 {
+		t.Errorf("/etc/hosts has %d links (%v), want 2", info.Links, err)
+	}
+	if _, err := f.Lstat("/etc/hosts/below"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Lstat below a file: error is %v, want not a directory", err)
+	}
+	for _, name := range []string{"/etc", "/links/fast"} {
+		if _, err := f.Open(name); err == nil {
+			t.Errorf("Open(%s) worked, want an error", name)
+		}
+	}
+	if _, err := f.ReadDir("/etc/hosts"); err == nil {
+		t.Error("ReadDir of a file worked, want an error")
+	}
+	if _, err := f.Readlink("/etc/hosts"); err == nil {
+		t.Error("Readlink of a file worked, want an error")
+	}
+	if data, err := rootfs.ReadFile(f, "/links/fast", 100); err != nil || string(data) != "127.0.0.1 localhost\n" {
+		t.Errorf("ReadFile through a link gives %q (%v)", data, err)
+	}
+}
+
+func TestSuperblock(t *testing.T) {
+	fix := newFixtures(t)
+	image := fix.image(t, setNamed(t, "default_1k"))
+	f := openImage(t, image, 0)
+	sb := f.Superblock()
+	if sb.BlockSize != 1024 || f.Size() != fixtureBytes || sb.Label != "fixture" || !sb.Clean || f.NeedsRecovery() {
+		t.Errorf("superblock is %+v", sb)
+	}
+	if got := fmt.Sprintf("%x", sb.UUID); got != "c0ffee00000040008000000000000001" {
+		t.Errorf("UUID is %s", got)
+	}
+	blocks, inodes, err := f.Free()
+	must(t, err)
+	out, _ := e2tool(t, "dumpe2fs", "-h", image)
+	for _, want := range []string{fmt.Sprintf("Free blocks:              %d\n", blocks), fmt.Sprintf("Free inodes:              %d\n", inodes),
+		"Filesystem features:      " + featureOrder(out)} {
+		if !strings.Contains(out, want) {
+			t.Errorf("dumpe2fs lacks %q:\n%s", want, out)
+		}
+	}
+	if got, want := slices.Sorted(slices.Values(sb.Features)), slices.Sorted(slices.Values(strings.Fields(featureOrder(out)))); !slices.Equal(got, want) {
+		t.Errorf("features are %v, dumpe2fs says %v", got, want)
+	}
+	if !Probe(bytes.NewReader(make([]byte, 4096))) && Probe(strings.NewReader("short")) {
+		t.Error("Probe finds a superblock in nothing")
+	}
+	file, err := os.Open(image)
+	must(t, err)
+	defer file.Close()
+	if !Probe(file) {
+		t.Error("Probe does not find the superblock")
+	}
+}
+
+func featureOrder(dump string) string {
+	_, rest, _ := strings.Cut(dump, "Filesystem features:")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
+}
