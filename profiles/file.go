@@ -126,16 +126,14 @@ func (v *validator) version(values map[string]any, root *node) bool {
 	return true
 }
 
-// fill takes over what is right. What is wrong has its finding already, and reads
-// as absent.
+// fill takes over the values. What is of a wrong type reads as absent, and has its
+// finding already.
 func (f *file) fill(v *validator, values map[string]any, root *node) {
 	f.name = stringOf(values["name"])
 	f.description = stringOf(values["description"])
 	f.extends = extendsOf(values["extends"], root.at("extends"))
 	kernel, _ := values["kernel"].(map[string]any)
-	if floor := stringOf(kernel["floor"]); checkFloor(floor) == "" {
-		f.floor = floor
-	}
+	f.floor = stringOf(kernel["floor"])
 	gate, _ := values["gate"].(map[string]any)
 	f.units = stringsOf(gate["units"])
 	f.recheck = stringOf(gate["recheck"])

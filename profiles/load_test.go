@@ -89,6 +89,22 @@ func TestLoadBytesFollowsNoPath(t *testing.T) {
 	}
 }
 
+// TestHostileText wants no byte of a file on the terminal that could steer it.
+func TestHostileText(t *testing.T) {
+	for text, want := range map[string]string{
+		head + "a = \"\xff\"":                 "p.toml:1: is not UTF-8",
+		"\xff\xfes\x00":                       "p.toml:1: is not UTF-8",
+		"\"\u202e\" = 1\n\"\u202e\" = 2":      "p.toml:2: is not TOML: Key '\"?\"' has already been defined",
+		head + "\"\\u001b[2J\" = 1":           `p.toml:4: "\x1b[2J": is no key of schema 1`,
+		head + "extends = [\"\\u001b.toml\"]": "p.toml:4: extends: has the character U+001B at byte 0, want one line of printable text",
+		"\ufeff" + head + "\nx = 1":           "p.toml:5: x: is no key of schema 1",
+	} {
+		if _, err := LoadBytes("p.toml", []byte(text)); err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, want %s", text, err, want)
+		}
+	}
+}
+
 // TestLimits has each limit reached, which is fine, and passed by one.
 func TestLimits(t *testing.T) {
 	units := func(n int) string {

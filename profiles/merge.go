@@ -41,7 +41,8 @@ func (l *loader) merge(root *loaded) Profile {
 	return p
 }
 
-// higherFloor takes checked floors; "" is none.
+// higherFloor takes "" for none. What is no floor has its finding already, and reads as
+// none.
 func higherFloor(a, b string) string {
 	ra, errA := kver.ParseFloor(a)
 	rb, errB := kver.ParseFloor(b)

@@ -41,7 +41,7 @@ type field struct {
 	kind     kind
 	required bool
 	fields   []field             // of kindTable and kindTables
-	check    func(string) string // of a string, or each in an array: what is wrong with it, "" if nothing
+	check    func(string) string // of every string, or each in an array: what is wrong with it, "" if nothing
 	max      int                 // of an array: most elements; 0 means no limit but the file's
 	min      int                 // of an array: fewest elements
 	empty    string              // of an array with min: what to do instead
@@ -244,9 +244,6 @@ func (v *validator) array(f field, elements []any, at *node, key string) {
 }
 
 func (v *validator) text(f field, s string, line int, key string) {
-	if f.check == nil {
-		return
-	}
 	if wrong := f.check(s); wrong != "" {
 		v.report(line, key, "%s", wrong)
 	}
