@@ -77,10 +77,6 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 	if err != nil {
 		return nil, err
 	}
-	out := r.Output
-	if out == "" {
-		out = in
-	}
 	if err := target.CheckEditor(); err != nil {
 		return nil, err
 	}
@@ -90,12 +86,12 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r.Target, err)
 		}
-		if plan.Empty() && out == in {
+		if plan.Empty() && r.Output == "" {
 			return nothingToDo(r, target, plan)
 		}
 	}
 	r.step("copy %s", r.Target)
-	draft, err := image.NewDraft(ctx, in, out)
+	draft, err := image.NewDraft(ctx, in, r.Output)
 	if err != nil {
 		return nil, err
 	}
@@ -105,11 +101,11 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 		// The copy's name means nothing to the user and is gone in a moment.
 		return nil, renamed(err, draft.Path(), r.Target)
 	}
-	r.step("put %s in place", out)
+	r.step("put %s in place", draft.Output())
 	if err := draft.Commit(); err != nil {
 		return nil, err
 	}
-	result.Output = out
+	result.Output = draft.Output()
 	return result, nil
 }
 

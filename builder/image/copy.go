@@ -22,8 +22,8 @@ type Draft struct {
 
 // NewDraft copies the image at in to a hidden file in the directory of out. The
 // copy shares the image's extents where the file system can (ioctl_ficlone(2)),
-// else only data is copied and holes stay holes. Out may be in itself: then
-// Commit replaces the image. Otherwise out must not exist.
+// else only data is copied and holes stay holes. Out must not exist; where it is
+// empty, Commit replaces in.
 func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
 	src, err := os.Open(in)
 	if err != nil {
@@ -34,7 +34,9 @@ func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkOutput(info, in, out); err != nil {
+	if out == "" {
+		out = in
+	} else if err := checkOutput(info, out); err != nil {
 		return nil, err
 	}
 	pending, err := renameio.NewPendingFile(out, renameio.WithTempDir(filepath.Dir(out)), renameio.WithStaticPermissions(info.Mode().Perm()))
@@ -49,9 +51,13 @@ func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
 	return d, nil
 }
 
-// checkOutput refuses to write over anything but, on purpose, the input itself.
-func checkOutput(input os.FileInfo, in, out string) error {
+// checkOutput refuses to write over anything.
+func checkOutput(input os.FileInfo, out string) error {
 	there, err := os.Stat(out)
+	if errors.Is(err, os.ErrNotExist) {
+		// A dangling link is there too, and the rename would take its place.
+		there, err = os.Lstat(out)
+	}
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		if _, err := os.Stat(filepath.Dir(out)); err != nil {
@@ -60,8 +66,6 @@ func checkOutput(input os.FileInfo, in, out string) error {
 		return nil
 	case err != nil:
 		return err
-	case out == in:
-		return nil
 	case os.SameFile(input, there):
 		return &Error{Fact: fmt.Sprintf("%s: output is the input", out), Advice: "give another output, or --in-place to replace the image"}
 	default:
@@ -168,6 +172,9 @@ func copyRange(ctx context.Context, dst, src *os.File, from, to int64) error {
 
 // Path is where the copy lies until Commit.
 func (d *Draft) Path() string { return d.pending.Name() }
+
+// Output is the name that Commit gives it.
+func (d *Draft) Output() string { return d.out }
 
 // Commit makes the copy durable and gives it its name in one step (rename(2)).
 func (d *Draft) Commit() error {

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kerngate/kerngate/builder/checker"
+	"github.com/kerngate/kerngate/builder/imgtest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"kerngate": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) },
+	})
+}
+
+// scriptDir holds the scripts; each is one use of the command line.
+const scriptDir = "../../testdata/script"
+
+func TestScripts(t *testing.T) {
+	if _, err := checker.Binary("amd64"); err != nil {
+		t.Fatalf("%v; %s", err, checker.Hint)
+	}
+	found, err := filepath.Glob(filepath.Join(scriptDir, "*.txtar"))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("scripts in %s: %d (%v), want some", scriptDir, len(found), err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 scriptDir,
+		RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code":   code,
+			"mkroot": mkroot,
+			"mkdisk": mkdisk,
+			"judge":  judge,
+			"chop":   chop,
+			"poke":   poke,
+		},
+	})
+}
+
+// code runs kerngate and wants an exact exit code: code 3 apply …
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: code N ARGS...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exited *exec.ExitError
+	switch err := ts.Exec("kerngate", args[1:]...); {
+	case errors.As(err, &exited):
+		got = exited.ExitCode()
+	case err != nil:
+		ts.Fatalf("cannot run kerngate: %v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit code is %d, want %d", got, want)
+	}
+}
+
+// mkroot makes a small Debian-like root: mkroot DIR [KERNEL-RELEASE].
+func mkroot(ts *testscript.TestScript, neg bool, args []string) {
+	release := "7.2.12+deb14-cloud-amd64"
+	if len(args) == 2 {
+		release = args[1]
+	}
+	if neg || len(args) == 0 || len(args) > 2 {
+		ts.Fatalf("usage: mkroot DIR [RELEASE]")
+	}
+	ts.Check(imgtest.WriteRoot(ts.MkAbs(args[0]), release))
+}
+
+// mkdisk makes a disk image: mkdisk FILE gpt|mbr|none FS:DIR[:MIB]... The
+// directory may be empty, and FS may be empty for a part without a file system.
+func mkdisk(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: mkdisk FILE gpt|mbr|none FS:DIR[:MIB]...")
+	}
+	var parts []imgtest.Part
+	for _, arg := range args[2:] {
+		field := strings.Split(arg, ":")
+		p := imgtest.Part{FS: field[0], Size: 24 * imgtest.MiB, Type: "L"}
+		if field[0] == "vfat" {
+			p.Type = "U"
+		}
+		if field[1] != "" {
+			p.Dir = ts.MkAbs(field[1])
+		}
+		if len(field) == 3 {
+			n, err := strconv.ParseInt(field[2], 10, 64)
+			ts.Check(err)
+			p.Size = n * imgtest.MiB
+		}
+		parts = append(parts, p)
+	}
+	ts.Check(imgtest.WriteDisk(ts.MkAbs(args[0]), args[1], parts...))
+}
+
+// judge lets outside programs look at an image: judge FILE [OFFSET...] runs
+// e2fsck -fn at each offset in MiB, and sgdisk -v where the first is not 0.
+func judge(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: judge FILE OFFSET-IN-MIB...")
+	}
+	for _, at := range args[1:] {
+		mib, err := strconv.ParseInt(at, 10, 64)
+		ts.Check(err)
+		name := args[0]
+		if mib != 0 {
+			name = fmt.Sprintf("%s?offset=%d", args[0], mib*imgtest.MiB)
+		}
+		ts.Check(ts.Exec("/usr/sbin/e2fsck", "-fn", name))
+	}
+	if args[1] != "0" {
+		ts.Check(ts.Exec("/usr/sbin/sgdisk", "-v", args[0]))
+		if !strings.Contains(ts.ReadFile("stdout"), "No problems found") {
+			ts.Fatalf("sgdisk -v finds problems")
+		}
+	}
+}
+
+// chop cuts a file: chop FILE BYTES.
+func chop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: chop FILE BYTES")
+	}
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), size))
+}
+
+// poke writes text, with escapes as in a Go string, into a file at an offset: poke
+// FILE OFFSET TEXT.
+func poke(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: poke FILE OFFSET TEXT")
+	}
+	at, err := strconv.ParseInt(args[1], 0, 64)
+	ts.Check(err)
+	text, err := strconv.Unquote(`"` + args[2] + `"`)
+	ts.Check(err)
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY, 0)
+	ts.Check(err)
+	defer f.Close()
+	_, err = f.WriteAt([]byte(text), at)
+	ts.Check(err)
+}
