@@ -352,6 +352,22 @@ func TestPanicOutsideTheDecision(t *testing.T) {
 	}
 }
 
+// TestPanicAfterTheStamp breaks the program at the last moment, when the stamp of a
+// pass is already there.
+func TestPanicAfterTheStamp(t *testing.T) {
+	m := newMachine(t)
+	now := m.Now
+	m.Now = func() time.Time {
+		if exists, _ := m.Stamp.Exists(); exists {
+			panic("no clock")
+		}
+		return now()
+	}
+	m.wantCode(1, "check")
+	m.wantStamp(false)
+	m.wantOutput(&m.err, "internal error: no clock")
+}
+
 func TestStatus(t *testing.T) {
 	m := newMachine(t)
 	m.wantCode(1, "status")

@@ -63,7 +63,7 @@ func TestLine(t *testing.T) {
 }
 
 func TestKmsgLineIsOneBoundedRecord(t *testing.T) {
-	for _, text := range []string{"short", strings.Repeat("x", 5000), strings.Repeat("ä", 5000), strings.Repeat("\n", 5000), strings.Repeat("\xff", 5000)} {
+	for _, text := range []string{"short", strings.Repeat("x", 5000), strings.Repeat("ä", 5000), "x" + strings.Repeat("ä", 5000), strings.Repeat("\n", 5000), strings.Repeat("\xff", 5000)} {
 		line := kmsgLine(report(refuse(text), refuse("more")))
 		if len(line) > 900 || strings.Count(line, "\n") != 1 || !utf8.ValidString(line) {
 			t.Errorf("line is %d bytes with %d newlines: %.60q", len(line), strings.Count(line, "\n"), line)

@@ -42,13 +42,17 @@ type Uname struct {
 // Read gathers the facts. What cannot be read is told in the facts; deciding what
 // that means is not up to this package.
 func Read(root fs.FS, u Uname) initcheck.Facts {
+	// The extra evidence first: a module that is loaded meanwhile then stands in
+	// /proc/modules, and is not taken for one that only left a trace.
+	present := moduleDirs(root)
+	protocols := list(root, "proc/net/protocols", protocolLine)
 	return initcheck.Facts{
 		Release:   u.Release,
 		Version:   u.Version,
 		Loaded:    list(root, "proc/modules", moduleLine),
 		BuiltIn:   builtIn(root, u.Release),
-		Present:   moduleDirs(root),
-		Protocols: list(root, "proc/net/protocols", protocolLine),
+		Present:   present,
+		Protocols: protocols,
 	}
 }
 

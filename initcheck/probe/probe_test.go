@@ -178,7 +178,7 @@ func TestBrokenFileUnderUsrIsNotPassedOver(t *testing.T) {
 
 func TestReleaseThatIsNoDirectoryName(t *testing.T) {
 	for _, r := range []string{"", ".", "..", "../../etc", "a/b", "/"} {
-		f := Read(system(map[string]string{"lib/modules/modules.builtin": builtins, "lib/modules/a/b/modules.builtin": builtins}), Uname{Release: r})
+		f := Read(system(map[string]string{"lib/modules/modules.builtin": builtins, "lib/modules/a/b/modules.builtin": builtins, "lib/modules.builtin": builtins, "etc/modules.builtin": builtins}), Uname{Release: r})
 		if f.BuiltIn.Read {
 			t.Errorf("release %q: read %s", r, f.BuiltIn.Source)
 		}

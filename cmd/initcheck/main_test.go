@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// sizeBudget is what the stripped checker may weigh: it is read from disk at each
+// boot, and the builder embeds one for each architecture.
+const sizeBudget = 3 << 20
+
+// allowed are the packages outside the standard library that the checker may link.
+func allowed(pkg string) bool {
+	return slices.Contains([]string{
+		"github.com/BurntSushi/toml",
+		"github.com/BurntSushi/toml/internal",
+		"github.com/coreos/go-systemd/v22/daemon",
+		"github.com/coreos/go-systemd/v22/journal",
+		"github.com/kerngate/kerngate/cmd/initcheck",
+		"github.com/kerngate/kerngate/initcheck",
+		"github.com/kerngate/kerngate/initcheck/command",
+		"github.com/kerngate/kerngate/initcheck/kver",
+		"github.com/kerngate/kerngate/initcheck/notify",
+		"github.com/kerngate/kerngate/initcheck/policy",
+		"github.com/kerngate/kerngate/initcheck/probe",
+		"golang.org/x/sys/unix", // by go-systemd's daemon
+	}, pkg)
+}
+
+func TestDependencies(t *testing.T) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		out := goTool(t, arch, "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")
+		packages := strings.Fields(out)
+		if !slices.Contains(packages, "github.com/kerngate/kerngate/initcheck/policy") {
+			t.Fatalf("%s: the list of dependencies is %q, want it to have the policy", arch, packages)
+		}
+		for _, pkg := range packages {
+			if !allowed(pkg) {
+				t.Errorf("%s: the checker links %s, which it may not", arch, pkg)
+			}
+		}
+	}
+}
+
+func TestProgramIsSmallAndStatic(t *testing.T) {
+	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		t.Run(arch, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "initcheck")
+			goTool(t, arch, "build", "-trimpath", "-ldflags=-s -w", "-o", path, ".")
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Size() > sizeBudget {
+				t.Errorf("the checker has %d bytes, want at most %d", info.Size(), sizeBudget)
+			}
+			f, err := elf.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if f.Machine != machine {
+				t.Errorf("machine is %v, want %v", f.Machine, machine)
+			}
+			for _, p := range f.Progs {
+				if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+					t.Errorf("the checker has a %v segment, want it static", p.Type)
+				}
+			}
+		})
+	}
+}
+
+// TestProgram runs the real program with the verbs that change nothing.
+func TestProgram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "initcheck")
+	goTool(t, "", "build", "-ldflags=-X main.version=v9.8.7", "-o", path, ".")
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"version"}, 0, "initcheck v9.8.7 (policy schema 1)\n"},
+		{[]string{"help"}, 0, "Usage: initcheck VERB"},
+		{nil, 2, "Usage: initcheck VERB"},
+		{[]string{"unknown"}, 2, `verb "unknown" is unknown`},
+	} {
+		out, err := exec.Command(path, c.args...).CombinedOutput()
+		code := 0
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			code = exit.ExitCode()
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if code != c.code || !strings.Contains(string(out), c.want) {
+			t.Errorf("initcheck %q: exit code %d, output\n%s\nwant %d and %q", c.args, code, out, c.code, c.want)
+		}
+	}
+}
+
+func goTool(t *testing.T, arch string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if arch != "" {
+		cmd.Env = append(cmd.Env, "GOARCH="+arch)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, &stderr)
+	}
+	return string(out)
+}
