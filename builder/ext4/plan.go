@@ -28,15 +28,15 @@ func (e *entry) isDir() bool { return e.kind == typeDir }
 
 // plan carries the edits out on paper: on names above the image as it is.
 type plan struct {
-	fs     *FS
-	names  map[string]*entry
-	script script
-
-	space space
+	fs       *FS
+	names    map[string]*entry
+	unlinked map[uint32]int // names of an inode that edits took away
+	script   script
+	space    space
 }
 
 func newPlan(f *FS, edits []rootfs.Edit) (*plan, error) {
-	p := &plan{fs: f, names: map[string]*entry{}, script: script{cwd: "/"}, space: newSpace(f)}
+	p := &plan{fs: f, names: map[string]*entry{}, unlinked: map[uint32]int{}, script: script{cwd: "/"}, space: newSpace(f)}
 	for _, e := range edits {
 		if err := p.add(e); err != nil {
 			return nil, fmt.Errorf("cannot %s %s: %w", e.Op, e.Path, err)
@@ -208,8 +208,7 @@ func (p *plan) create(e rootfs.Edit, old, parent *entry) error {
 		return err
 	}
 	if old.kind != 0 {
-		p.script.remove(e.Path, false)
-		p.space.release(old)
+		p.unlink(e.Path, old)
 	}
 	if err := p.space.file(size, made.xattrs); err != nil {
 		return err
@@ -347,10 +346,27 @@ func (p *plan) remove(e rootfs.Edit, old, parent *entry) error {
 	case old.isDir() && old.names > 0:
 		return fmt.Errorf("directory has %d names: %w", old.names, syscall.ENOTEMPTY)
 	}
-	p.script.remove(e.Path, old.isDir())
-	p.space.release(old)
+	p.unlink(e.Path, old)
 	p.put(e.Path, &entry{edited: true}, old, parent)
 	return nil
+}
+
+// unlink takes a name away. Attribute values in inodes of their own go first:
+// debugfs would leave them behind, and e2fsck -p does not dare to remove them.
+func (p *plan) unlink(name string, old *entry) {
+	last := true
+	if old.inode != nil && !old.isDir() {
+		number := old.inode.number
+		p.unlinked[number]++
+		last = p.unlinked[number] >= int(old.inode.links)
+	}
+	if last && p.fs.sb.incompat&incompatEAInode != 0 {
+		p.script.removeXattrs(name, missing(old.xattrs, nil))
+	}
+	p.script.remove(name, old.isDir())
+	if last {
+		p.space.release(old)
+	}
 }
 
 // put records what a name holds now and how many names its parent has.

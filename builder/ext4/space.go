@@ -89,8 +89,8 @@ func (s *space) name(dir, name string) {
 
 // release gives back what an inode occupies when its last name goes.
 func (s *space) release(old *entry) {
-	if old.inode == nil || old.inode.links > 1 && !old.isDir() {
-		return
+	if old.inode == nil {
+		return // made by an edit, and counted
 	}
 	s.inodes--
 	blocks := int64(old.inode.sectors / uint64(s.fs.sb.BlockSize/512))
