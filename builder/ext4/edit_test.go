@@ -345,6 +345,25 @@ func TestLaterEditsSeeEarlierOnes(t *testing.T) {
 	}
 }
 
+// A large attribute of an inode with two names goes with the second.
+func TestBothHardLinksReplaced(t *testing.T) {
+	image := newFixtures(t).copyOf(t, setNamed(t, "ea_inode"))
+	debugfsScript(t, image, "ln /etc/shadow /etc/shadow-too", "sif /etc/shadow links_count 2")
+	must(t, Edit(context.Background(), image, 0, []rootfs.Edit{
+		writeEdit("/etc/shadow", 0o600, []byte("a")), writeEdit("/etc/shadow-too", 0o600, []byte("b")), writeEdit("/etc/shadow", 0o600, []byte("c")),
+	}))
+	f := openImage(t, image, 0)
+	for _, name := range []string{"/etc/shadow", "/etc/shadow-too"} {
+		all, err := f.Xattrs(name)
+		if err != nil || !bytes.Equal(all["user.huge"], randomBytes(21, hugeXattrBytes)) {
+			t.Errorf("%s lost user.huge (%v)", name, err)
+		}
+	}
+	if out, code := e2tool(t, "e2fsck", "-fn", image); code != 0 {
+		t.Errorf("e2fsck -fn exits with %d: %s", code, out)
+	}
+}
+
 func TestTimesAfter2038(t *testing.T) {
 	image := newFixtures(t).copyOf(t, setNamed(t, "default_4k"))
 	e := writeEdit("/etc/late", 0o644, nil)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -266,7 +267,9 @@ func (f *FS) Xattrs(name string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "getxattr", Path: name, Err: err}
 	}
-	delete(all, inlineName)
+	maps.DeleteFunc(all, func(name string, _ []byte) bool {
+		return name == inlineName || strings.HasPrefix(name, encryptionPrefix)
+	})
 	for _, acl := range []string{aclAccess, aclDefault} {
 		stored, ok := all[acl]
 		if !ok {

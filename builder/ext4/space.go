@@ -55,10 +55,8 @@ func (s *space) xattrs(xattrs map[string][]byte) error {
 		return fmt.Errorf("the file system has no feature ext_attr, so no attributes: %w", ErrUnsupported)
 	}
 	s.take(s.clusters(sb.BlockSize))
+	// What does not fit into the block may fit into the inode, but not surely.
 	room := sb.BlockSize - xattrBlockHeader - 4
-	if sb.InodeSize > minInodeSize {
-		room += int64(sb.InodeSize - minInodeSize - 32)
-	}
 	var need int64
 	for name, value := range xattrs {
 		// debugfs cuts what it reads from a file at the size of a block.
@@ -75,7 +73,7 @@ func (s *space) xattrs(xattrs map[string][]byte) error {
 		need += entry
 	}
 	if need > room {
-		return fmt.Errorf("%w: attributes need %d bytes, an inode has room for %d", ErrNoSpace, need, room)
+		return fmt.Errorf("%w: attributes need %d bytes, a block has room for %d", ErrNoSpace, need, room)
 	}
 	return nil
 }

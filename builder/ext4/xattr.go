@@ -14,10 +14,13 @@ const (
 
 	aclAccess  = "system.posix_acl_access"
 	aclDefault = "system.posix_acl_default"
-	inlineName = "system.data"
+
+	// Attributes that the kernel keeps to itself.
+	inlineName       = "system.data"
+	encryptionPrefix = "encryption."
 )
 
-// xattrPrefixes belong to e_name_index; fs/ext4/xattr.h.
+// xattrPrefix belongs to e_name_index; fs/ext4/xattr.h.
 func xattrPrefix(index uint8) (string, bool) {
 	switch index {
 	case 0:
@@ -36,6 +39,8 @@ func xattrPrefix(index uint8) (string, bool) {
 		return "system.", true
 	case 8:
 		return "system.richacl", true
+	case 9:
+		return encryptionPrefix, true
 	}
 	return "", false
 }
