@@ -1,0 +1,140 @@
+package builder_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kerngate/kerngate/builder"
+	"github.com/kerngate/kerngate/builder/checker"
+	"github.com/kerngate/kerngate/builder/image"
+	"github.com/kerngate/kerngate/builder/imgtest"
+	"github.com/kerngate/kerngate/profiles"
+)
+
+// spent is what a piece of work took: seconds of wall time and of processor time,
+// child processes included.
+type spent struct{ wall, cpu float64 }
+
+func measure(b *testing.B, work func()) spent {
+	b.Helper()
+	start, before := time.Now(), processorTime(b)
+	work()
+	return spent{time.Since(start).Seconds(), (processorTime(b) - before).Seconds()}
+}
+
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var total time.Duration
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(who, &u); err != nil {
+			b.Fatal(err)
+		}
+		total += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return total
+}
+
+// BenchmarkPatch patches the real Debian image of the boot tests (2.5 GiB, sparse)
+// and sets it beside a plain copy of the same image and, if it is installed, beside
+// virt-customize making the same writes on such a copy. All in one run: read the
+// ratios, not the seconds.
+func BenchmarkPatch(b *testing.B) {
+	disk := imgtest.Image(b, "bookworm").Disk
+	dir := b.TempDir()
+	var copied, patched, virt spent
+	add := func(sum *spent, s spent) { sum.wall += s.wall; sum.cpu += s.cpu }
+	for b.Loop() {
+		out := filepath.Join(dir, "copy.raw")
+		add(&copied, measure(b, func() { runTool(b, "cp", "--sparse=auto", disk, out) }))
+		remove(b, out)
+		add(&patched, measure(b, func() { apply(b, disk, out) }))
+		if _, err := exec.LookPath("virt-customize"); err == nil {
+			tree := writesOf(b, disk)
+			again := filepath.Join(dir, "virt.raw")
+			add(&virt, measure(b, func() {
+				runTool(b, "cp", "--sparse=auto", disk, again)
+				runTool(b, "virt-customize", "-q", "-a", again, "--copy-in", filepath.Join(tree, "etc")+":/", "--copy-in", filepath.Join(tree, "usr")+":/")
+			}))
+			remove(b, again)
+		}
+		remove(b, out)
+	}
+	n := float64(b.N)
+	b.ReportMetric(copied.cpu/n, "copy-cpu-s/op")
+	b.ReportMetric(patched.cpu/n, "patch-cpu-s/op")
+	b.ReportMetric((patched.cpu-copied.cpu)/n, "cpu-over-copy-s/op")
+	b.ReportMetric(patched.wall/copied.wall, "wall-patch/copy")
+	if virt.wall > 0 {
+		b.ReportMetric(virt.wall/patched.wall, "wall-virt-customize/patch")
+		return
+	}
+	b.Log("virt-customize is not installed (apt-get install libguestfs-tools): no comparison with it")
+}
+
+func apply(b *testing.B, disk, out string) {
+	b.Helper()
+	profile, err := profiles.Load("llm-node")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, err = builder.Apply(b.Context(), builder.Request{
+		Target: disk, Output: out, Profile: profile, Tool: "kerngate bench", Time: time.Unix(1750000000, 0), Checker: checker.Binary,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// writesOf lays the files of the plan into a directory, for a tool that copies one.
+func writesOf(b *testing.B, disk string) string {
+	b.Helper()
+	target, err := image.Open(disk, image.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer target.Close()
+	profile, err := profiles.Load("llm-node")
+	if err != nil {
+		b.Fatal(err)
+	}
+	plan, err := builder.NewPlan(target.Tree(), profile, "kerngate bench", checker.Binary)
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir := b.TempDir()
+	for _, e := range plan.Edits(time.Unix(1750000000, 0)) {
+		name := filepath.Join(dir, e.Path)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			b.Fatal(err)
+		}
+		switch {
+		case e.Target != "":
+			err = os.Symlink(e.Target, name)
+		case e.Data != nil:
+			err = os.WriteFile(name, e.Data, e.Mode)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func runTool(b *testing.B, name string, args ...string) {
+	b.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		b.Fatalf("%s: %v: %s", name, err, out)
+	}
+}
+
+func remove(b *testing.B, name string) {
+	b.Helper()
+	if err := os.Remove(name); err != nil {
+		b.Fatal(err)
+	}
+}

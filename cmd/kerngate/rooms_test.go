@@ -1,0 +1,109 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/kerngate/kerngate/"
+
+// mayImport says which of our packages a room may import, by prefix. The order
+// of the rooms is the architecture: see HACKING.md.
+var mayImport = map[string][]string{
+	"builder/rootfs":           {},
+	"builder/ext4":             {"builder/rootfs"},
+	"builder/modprobe":         {"builder/rootfs"},
+	"builder/unit":             {"builder/rootfs", "initcheck/policy"},
+	"builder/checker":          {"builder/rootfs"},
+	"builder/kernel":           {"builder/rootfs", "initcheck/kver"},
+	"builder/image":            {"builder/rootfs", "builder/ext4"},
+	"builder":                  {"builder/", "profiles", "initcheck/policy", "initcheck/kver"},
+	"builder/imgtest":          {},
+	"profiles":                 {"initcheck/policy", "initcheck/kver"},
+	"initcheck/kver":           {},
+	"initcheck/policy":         {"initcheck/kver"},
+	"initcheck":                {"initcheck/"},
+	"cmd/kerngate":             {"builder", "profiles"},
+	"cmd/initcheck":            {"initcheck"},
+	"initcheck/probe":          {"initcheck"},
+	"initcheck/notify":         {"initcheck"},
+	"initcheck/command":        {"initcheck"},
+	"builder/imgtest/bootdisk": {"builder/imgtest"},
+}
+
+func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, module+"...").Output()
+	if err != nil {
+		t.Fatalf("cannot list the packages: %v", err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		room := strings.TrimPrefix(words[0], module)
+		allowed, known := mayImport[room]
+		if !known {
+			t.Errorf("package %s has no line in the table: say what it may import", room)
+			continue
+		}
+		seen++
+		for _, imported := range words[1:] {
+			if name, ours := strings.CutPrefix(imported, module); ours && !hasPrefix(name, allowed) {
+				t.Errorf("%s imports %s, which it may not", room, name)
+			}
+		}
+	}
+	if seen != len(mayImport) {
+		t.Errorf("packages seen: %d, want the %d of the table", seen, len(mayImport))
+	}
+}
+
+func hasPrefix(name string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if name == p || strings.HasPrefix(name, strings.TrimSuffix(p, "/")+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// TestOnlyCommandsPrintAndExit keeps rooms testable: what ends the process or
+// writes to the terminal is the command's business.
+func TestOnlyCommandsPrintAndExit(t *testing.T) {
+	forbidden := map[string]bool{"os.Exit": true, "fmt.Print": true, "fmt.Printf": true, "fmt.Println": true, "log.Fatal": true, "log.Print": true, "log.Printf": true, "os.Stdout": true, "os.Stderr": true}
+	files := 0
+	for _, top := range []string{"builder", "initcheck", "profiles"} {
+		err := filepath.WalkDir(filepath.Join("../..", top), func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || strings.Contains(name, "bootdisk") {
+				return err
+			}
+			files++
+			f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				sel, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if pkg, ok := sel.X.(*ast.Ident); ok && forbidden[pkg.Name+"."+sel.Sel.Name] {
+					t.Errorf("%s uses %s.%s", name, pkg.Name, sel.Sel.Name)
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files < 20 {
+		t.Errorf("files looked at: %d, want all of three trees", files)
+	}
+}
