@@ -68,6 +68,8 @@ func GateText(header string) []byte {
 		{Section: "Unit", Name: "StartLimitIntervalSec", Value: "0"},
 		{Section: "Service", Name: "Type", Value: "oneshot"},
 		{Section: "Service", Name: "RemainAfterExit", Value: "yes"},
+		// Without it a oneshot gets no socket for its status line.
+		{Section: "Service", Name: "NotifyAccess", Value: "main"},
 		{Section: "Service", Name: "ExecStart", Value: policy.Binary + " check"},
 		{Section: "Service", Name: "TimeoutStartSec", Value: "30s"},
 	})

@@ -65,8 +65,8 @@ func (p Policy) faults() []error {
 
 func (m Module) faults() []error {
 	var faults []error
-	if m.Name == "" || len(m.Name) > maxName || strings.Trim(m.Name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
-		faults = append(faults, fmt.Errorf("name is %.80q, want 1 to %d of a-z, 0-9 and _", m.Name, maxName))
+	if m.Name == "" || len(m.Name) > maxName || strings.Trim(m.Name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+		faults = append(faults, fmt.Errorf("name is %.80q, want 1 to %d of a-z, A-Z, 0-9 and _", m.Name, maxName))
 	}
 	if !plainText(m.Reason) {
 		faults = append(faults, fmt.Errorf("reason is %.80q, want at most %d bytes of printable text", m.Reason, maxText))
