@@ -55,6 +55,9 @@ func (f *FS) readDirectory(n *inode) (*directory, error) {
 		if _, twice := d.entries[string(name)]; twice {
 			return n.corrupt("directory has the name %q twice", name)
 		}
+		if len(d.entries) == maxDirNames {
+			return n.corrupt("directory has more than %d names", maxDirNames)
+		}
 		d.entries[string(name)] = e
 		if names[e.inode]++; names[e.inode] > 1 {
 			d.shared[e.inode] = true

@@ -13,18 +13,21 @@ const (
 	// maxExtentDepth is EXT4_MAX_EXTENT_DEPTH: deeper trees cannot be needed for 2^32 blocks.
 	maxExtentDepth = 5
 
-	// maxDirBytes holds over four million names of usual length; a directory has no
+	// maxDirBytes holds millions of names of usual length; a directory has no
 	// holes, so the size of the file system limits it too.
 	maxDirBytes = 256 << 20
+
+	// maxDirNames bounds the memory for one directory, to some 100 MB.
+	maxDirNames = 1 << 20
 
 	// maxXattrValue is XATTR_SIZE_MAX of include/uapi/linux/limits.h, and
 	// maxXattrTotal bounds what all attributes of one inode may add up to.
 	maxXattrValue = 64 << 10
 	maxXattrTotal = 1 << 20
 
-	// maxCachedNames bounds the names kept of directories that were looked at: about
-	// 100 MB at the worst.
-	maxCachedNames = 1 << 20
+	// maxCachedNames bounds the names kept of directories that were looked at; it is
+	// more than one directory can have, so that reading the largest in order is fast.
+	maxCachedNames = 2 * maxDirNames
 
 	// maxSymlink is PATH_MAX, which the kernel demands of targets as well.
 	maxSymlink = 4096

@@ -293,7 +293,7 @@ func TestSuperblock(t *testing.T) {
 	if got, want := slices.Sorted(slices.Values(sb.Features)), slices.Sorted(slices.Values(strings.Fields(featureOrder(out)))); !slices.Equal(got, want) {
 		t.Errorf("features are %v, dumpe2fs says %v", got, want)
 	}
-	if !Probe(bytes.NewReader(make([]byte, 4096))) && Probe(strings.NewReader("short")) {
+	if Probe(bytes.NewReader(make([]byte, 4096))) || Probe(strings.NewReader("short")) {
 		t.Error("Probe finds a superblock in nothing")
 	}
 	file, err := os.Open(image)
@@ -308,4 +308,55 @@ func featureOrder(dump string) string {
 	_, rest, _ := strings.Cut(dump, "Filesystem features:")
 	line, _, _ := strings.Cut(rest, "\n")
 	return strings.TrimSpace(line)
+}
+
+// TestFarBlocks reaches the third level of the block map, and sizes beyond 32 bits.
+func TestFarBlocks(t *testing.T) {
+	for _, c := range []struct {
+		set   string
+		size  int64
+		pages []int64
+	}{
+		{"no_extents", 80 << 20, []int64{0, 11 << 10, 12 << 10, 267 << 10, 268 << 10, 65803 << 10, 65804 << 10, 80<<20 - 1024}},
+		{"default_1k", 5<<30 + 1024, []int64{0, 1 << 20, 4<<30 - 1024, 4 << 30, 5 << 30}},
+	} {
+		t.Run(c.set, func(t *testing.T) {
+			image := newFixtures(t).copyOf(t, setNamed(t, c.set))
+			source := filepath.Join(t.TempDir(), "far")
+			file, err := os.Create(source)
+			must(t, err)
+			defer file.Close()
+			must(t, file.Truncate(c.size))
+			for i, at := range c.pages {
+				_, err := file.WriteAt(randomBytes(uint64(70+i), 1024), at)
+				must(t, err)
+			}
+			debugfsScript(t, image, "write "+source+" far")
+			f := openImage(t, image, 0)
+			far, err := f.Open("/far")
+			must(t, err)
+			if far.Size() != c.size {
+				t.Fatalf("size is %d, want %d", far.Size(), c.size)
+			}
+			for i, at := range c.pages {
+				// A kilobyte before and after, which other pages may fill.
+				got, want := make([]byte, 3072), make([]byte, 3072)
+				from := min(max(at-1024, 0), c.size-3072)
+				_, err := far.ReadAt(got, from)
+				must(t, err)
+				_, err = file.ReadAt(want, from)
+				must(t, err)
+				if !bytes.Equal(got, want) {
+					t.Errorf("page %d at byte %d differs", i, at)
+				}
+			}
+			part := make([]byte, 10)
+			if n, err := far.ReadAt(part, c.size-4); n != 4 || err != io.EOF {
+				t.Errorf("ReadAt over the end gives %d bytes and %v, want 4 and EOF", n, err)
+			}
+			if n, err := far.ReadAt(part, c.size); n != 0 || err != io.EOF {
+				t.Errorf("ReadAt at the end gives %d bytes and %v, want 0 and EOF", n, err)
+			}
+		})
+	}
 }
