@@ -129,6 +129,9 @@ func (w *workspace) makeClean(ctx context.Context, image string, offset int64) e
 	if err := withFS(image, offset, state); err != nil {
 		return err
 	}
+	if replay && offset != 0 {
+		return ErrJournal
+	}
 	if replay {
 		if err := w.fsck(ctx, "-E", "journal_only", "-p"); err != nil {
 			return fmt.Errorf("cannot replay the journal: %w", err)

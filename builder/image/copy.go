@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -121,53 +120,14 @@ func enoughSpace(need, have int64, dir string) error {
 	}
 }
 
-// copyChunk bounds one copy step, so that an interrupt is seen soon.
-const copyChunk = 64 << 20
-
-// copySparse copies the data of src and leaves its holes (lseek(2), SEEK_DATA).
-// io.Copy between files uses copy_file_range(2).
+// copySparse copies the data of src and leaves its holes.
 func copySparse(ctx context.Context, dst, src *os.File, size int64) error {
 	if err := dst.Truncate(size); err != nil {
 		return err
 	}
-	for at := int64(0); at < size; {
-		data, err := src.Seek(at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		hole, err := src.Seek(data, unix.SEEK_HOLE)
-		if err != nil {
-			return err
-		}
-		if err := copyRange(ctx, dst, src, data, min(hole, size)); err != nil {
-			return err
-		}
-		at = hole
-	}
-	return nil
-}
-
-func copyRange(ctx context.Context, dst, src *os.File, from, to int64) error {
-	if _, err := src.Seek(from, io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := dst.Seek(from, io.SeekStart); err != nil {
-		return err
-	}
-	for at := from; at < to; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := io.CopyN(dst, src, min(copyChunk, to-at))
-		if err != nil {
-			return err
-		}
-		at += n
-	}
-	return nil
+	return eachData(src, 0, size, func(from, to int64) error {
+		return copyRange(ctx, dst, src, from, to, 0)
+	})
 }
 
 // Path is where the copy lies until Commit.

@@ -306,17 +306,3 @@ func (t *Target) Edit(ctx context.Context, edits []rootfs.Edit, check func() err
 	}
 	return check()
 }
-
-// Replay writes what waits in the journal of the root of a disk image into its
-// place, if anything does.
-func Replay(ctx context.Context, path string, opts Options) error {
-	t, err := Open(path, opts)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	if !t.NeedsRecovery() {
-		return nil
-	}
-	return ext4.Replay(ctx, path, t.Root().Offset)
-}
