@@ -137,7 +137,7 @@ func TestNoQEMU(t *testing.T) {
 	}
 }
 
-func TestBootWithoutFiles(t *testing.T) {
+func TestMissingFiles(t *testing.T) {
 	_, err := Boot(context.Background(), MachineOptions{Disk: "no-such.raw", Kernel: "vmlinuz"})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error is %v, want that no-such.raw does not exist", err)

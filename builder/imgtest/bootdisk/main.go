@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"strings"
 	"syscall"
 
 	"github.com/kerngate/kerngate/builder/imgtest"
@@ -74,6 +75,9 @@ func boot(ctx context.Context, o imgtest.MachineOptions, want *regexp.Regexp) (e
 	return nil
 }
 
+// shown is how many bytes of a line are shown without -all: report.json is one line.
+const shown = 160
+
 // filter passes on the interesting lines of a boot and all lines of its report. The
 // machine writes one whole line at a time.
 type filter struct {
@@ -84,10 +88,16 @@ type filter struct {
 
 func (f *filter) Write(line []byte) (int, error) {
 	f.reporting = f.reporting || bytes.HasPrefix(line, []byte(imgtest.ReportBegin))
-	if f.all || f.reporting || interesting.Match(line) {
-		if _, err := fmt.Fprintf(f.to, "    | %s", line); err != nil {
-			return 0, err
-		}
+	text := strings.TrimRight(string(line), "\n")
+	switch {
+	case f.all:
+	case !f.reporting && !interesting.MatchString(text):
+		return len(line), nil
+	case len(text) > shown:
+		text = strings.ToValidUTF8(text[:shown], "") + "…"
+	}
+	if _, err := fmt.Fprintf(f.to, "    | %s\n", text); err != nil {
+		return 0, err
 	}
 	return len(line), nil
 }
