@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -213,6 +212,3 @@ func (d *Dir) Xattrs(name string) (map[string][]byte, error) {
 	}
 	return out, nil
 }
-
-// parent is the directory that holds name.
-func parent(name string) string { return path.Dir(Clean(name)) }

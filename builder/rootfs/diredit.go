@@ -1,11 +1,14 @@
 package rootfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -14,7 +17,8 @@ import (
 
 // Apply makes the edits in order, then asks check whether the result is right. If
 // an edit cannot be made, or check fails, all are taken back, newest first, and
-// the directory is as it was.
+// the directory is as it was, but for change times (ctime). Labels of symbolic
+// links are set through /proc.
 func (d *Dir) Apply(edits []Edit, check func() error) error {
 	undo := &undoLog{dir: d}
 	for i, e := range edits {
@@ -26,15 +30,33 @@ func (d *Dir) Apply(edits []Edit, check func() error) error {
 	if err := check(); err != nil {
 		return errors.Join(err, undo.rollback())
 	}
-	return undo.commit()
+	return errors.Join(undo.commit(), d.settleTimes(edits))
 }
 
-// undoLog holds what takes edits back, and the names of saved files to drop once
-// nothing has to be taken back any more.
+// settleTimes gives the directories of the list their times again, which have
+// changed with what was then put into them.
+func (d *Dir) settleTimes(edits []Edit) error {
+	for _, e := range edits {
+		info, err := d.root.Lstat(rel(e.Path))
+		if e.Op != Mkdir || errors.Is(err, fs.ErrNotExist) || (err == nil && !info.IsDir()) {
+			continue // no directory, or removed by a later edit
+		}
+		if err == nil {
+			err = d.root.Chtimes(rel(e.Path), e.ModTime, e.ModTime)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot set the time of %s: %w", e.Path, err)
+		}
+	}
+	return nil
+}
+
+// undoLog holds what takes edits back, and the names of saved files and
+// directories to drop once nothing has to be taken back any more.
 type undoLog struct {
 	dir   *Dir
 	steps []func() error
-	saved []string
+	saved []string // a directory stands behind what lies in it
 }
 
 func (u *undoLog) add(step func() error) { u.steps = append(u.steps, step) }
@@ -93,28 +115,33 @@ func sideName(name, role string, serial int) string {
 	return path.Join(path.Dir(name), fmt.Sprintf(".kerngate-%s-%d-%d", role, os.Getpid(), serial))
 }
 
-// save keeps what name holds under a second name and makes the rollback put it
-// back. It says whether there was anything.
-func (d *Dir) save(name string, serial int, undo *undoLog) (old *Info, err error) {
+// save keeps what name holds, if anything, under a second name and makes the
+// rollback put it back.
+func (d *Dir) save(name string, serial int, undo *undoLog) error {
 	info, err := d.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		undo.add(func() error { return ignoreMissing(d.root.Remove(name)) })
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if info.IsDir() {
-		return nil, errors.New("it is a directory")
+		return errors.New("it is a directory")
 	}
 	side := sideName(name, "undo", serial)
 	if err := d.root.Link(name, side); err != nil {
-		return nil, err
+		return err
 	}
 	undo.saved = append(undo.saved, side)
-	undo.add(func() error { return d.root.Rename(side, name) })
-	described := dirInfo(info)
-	return &described, nil
+	undo.add(func() error {
+		if err := d.root.Rename(side, name); err != nil {
+			return err
+		}
+		// Between two names of one inode rename(2) does nothing.
+		return ignoreMissing(d.root.Remove(side))
+	})
+	return nil
 }
 
 func ignoreMissing(err error) error {
@@ -129,13 +156,13 @@ func (d *Dir) replace(name string, e Edit, serial int, undo *undoLog) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.save(name, serial, undo); err != nil {
+	if err := d.save(name, serial, undo); err != nil {
 		return err
 	}
 	temp := sideName(name, "new", serial)
 	undo.add(func() error { return ignoreMissing(d.root.Remove(temp)) })
 	if e.Op == Symlink {
-		err = d.newSymlink(temp, e)
+		err = d.newSymlink(temp, e, xattrs)
 	} else {
 		err = d.newFile(temp, e, xattrs)
 	}
@@ -148,25 +175,47 @@ func (d *Dir) replace(name string, e Edit, serial int, undo *undoLog) error {
 // wantedXattrs are the attributes that the new inode gets: the edit's own, else
 // those of the file it replaces, else its directory's SELinux label.
 func (d *Dir) wantedXattrs(name string, e Edit) (map[string][]byte, error) {
-	if e.Xattrs != nil || e.Op == Symlink {
+	if e.Xattrs != nil {
 		return e.Xattrs, nil
 	}
-	old, err := d.Xattrs(name)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return old, err
+	info, err := d.root.Lstat(name)
+	if err == nil && info.Mode().IsRegular() && e.Op == WriteFile {
+		return d.Xattrs(name)
 	}
-	above, err := d.Xattrs(parent(name))
-	if label, ok := above["security.selinux"]; ok {
-		return map[string][]byte{"security.selinux": label}, err
+	if err := ignoreMissing(err); err != nil {
+		return nil, err
+	}
+	above, err := d.Xattrs(path.Dir(name))
+	if label, ok := above[selinuxLabel]; ok {
+		return map[string][]byte{selinuxLabel: label}, err
 	}
 	return nil, err
 }
 
-func (d *Dir) newSymlink(temp string, e Edit) error {
+const selinuxLabel = "security.selinux"
+
+func (d *Dir) newSymlink(temp string, e Edit, xattrs map[string][]byte) error {
 	if err := d.root.Symlink(e.Target, temp); err != nil {
 		return err
 	}
-	return d.chown(temp, e)
+	if err := d.chown(temp, e); err != nil {
+		return err
+	}
+	holder, err := d.root.Open(path.Dir(temp))
+	if err != nil {
+		return err
+	}
+	defer holder.Close()
+	for key, value := range xattrs {
+		// No system call takes a directory's descriptor and a name here.
+		through := fmt.Sprintf("/proc/self/fd/%d/%s", holder.Fd(), path.Base(temp))
+		if err := unix.Lsetxattr(through, key, value, 0); err != nil {
+			return fmt.Errorf("cannot set %s: %w", key, err)
+		}
+	}
+	// os.Root has no call that sets the times of a link itself.
+	at := unix.NsecToTimespec(e.ModTime.UnixNano())
+	return unix.UtimesNanoAt(int(holder.Fd()), path.Base(temp), []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // chown sets the owner, if it is not right already: an unprivileged user may
@@ -194,10 +243,8 @@ func (d *Dir) newFile(temp string, e Edit, xattrs map[string][]byte) error {
 	if err := d.chown(temp, e); err != nil {
 		return err
 	}
-	for key, value := range xattrs {
-		if err := unix.Fsetxattr(int(f.Fd()), key, value, 0); err != nil {
-			return fmt.Errorf("cannot set %s: %w", key, err)
-		}
+	if err := setXattrs(f, nil, xattrs); err != nil {
+		return err
 	}
 	// After chown, which clears the set-uid bit.
 	if err := f.Chmod(e.Mode); err != nil {
@@ -212,29 +259,68 @@ func (d *Dir) newFile(temp string, e Edit, xattrs map[string][]byte) error {
 	return f.Close()
 }
 
+// setXattrs turns the attributes that f has into those that it shall have.
+func setXattrs(f *os.File, has, want map[string][]byte) error {
+	for key := range has {
+		if _, kept := want[key]; kept {
+			continue
+		}
+		if err := unix.Fremovexattr(int(f.Fd()), key); err != nil {
+			return fmt.Errorf("cannot remove %s: %w", key, err)
+		}
+	}
+	for key, value := range want {
+		if old, ok := has[key]; ok && bytes.Equal(old, value) {
+			continue
+		}
+		if err := unix.Fsetxattr(int(f.Fd()), key, value, 0); err != nil {
+			return fmt.Errorf("cannot set %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
 func (d *Dir) mkdir(name string, e Edit, undo *undoLog) error {
 	info, err := d.root.Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		undo.add(func() error { return ignoreMissing(d.root.Remove(name)) })
-		err = d.root.Mkdir(name, 0o700)
-	case err == nil && !info.IsDir():
-		err = fmt.Errorf("it is %s", TypeName(info.Mode()))
-	case err == nil:
-		old := dirInfo(info)
-		undo.add(func() error {
-			return d.attributes(name, Edit{Mode: old.Mode, UID: old.UID, GID: old.GID, ModTime: old.ModTime})
-		})
+		return d.newDirectory(name, e, undo)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("it is %s", TypeName(info.Mode()))
 	}
-	if err != nil {
+	old := dirInfo(info)
+	before := Edit{Mode: old.Mode, UID: old.UID, GID: old.GID, ModTime: old.ModTime}
+	if e.Xattrs != nil {
+		if before.Xattrs, err = d.Xattrs(name); err != nil {
+			return err
+		}
+	}
+	undo.add(func() error { return d.attributes(name, before) })
+	return d.attributes(name, e)
+}
+
+func (d *Dir) newDirectory(name string, e Edit, undo *undoLog) (err error) {
+	if e.Xattrs, err = d.wantedXattrs(name, e); err != nil {
+		return err
+	}
+	undo.add(func() error { return ignoreMissing(d.root.Remove(name)) })
+	if err := d.root.Mkdir(name, 0o700); err != nil {
 		return err
 	}
 	return d.attributes(name, e)
 }
 
+// attributes gives a directory the attributes of an edit.
 func (d *Dir) attributes(name string, e Edit) error {
 	if err := d.chown(name, e); err != nil {
 		return err
+	}
+	if e.Xattrs != nil {
+		if err := d.directoryXattrs(name, e.Xattrs); err != nil {
+			return err
+		}
 	}
 	if err := d.root.Chmod(name, e.Mode); err != nil {
 		return err
@@ -242,18 +328,55 @@ func (d *Dir) attributes(name string, e Edit) error {
 	return d.root.Chtimes(name, e.ModTime, e.ModTime)
 }
 
+func (d *Dir) directoryXattrs(name string, want map[string][]byte) error {
+	has, err := d.Xattrs(name)
+	if err != nil {
+		return err
+	}
+	f, _, err := d.open(name, fs.ModeDir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return setXattrs(f, has, want)
+}
+
 func (d *Dir) remove(name string, serial int, undo *undoLog) error {
 	info, err := d.root.Lstat(name)
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() {
-		if _, err := d.save(name, serial, undo); err != nil {
-			return err
-		}
-		return d.root.Remove(name)
+	if info.IsDir() {
+		return d.removeDirectory(name, serial, undo)
 	}
-	// Saved files may still lie in it: it goes with them at the end.
-	undo.saved = append(undo.saved, name)
+	if err := d.save(name, serial, undo); err != nil {
+		return err
+	}
+	return d.root.Remove(name)
+}
+
+// removeDirectory moves a directory aside that holds nothing, or nothing but files
+// saved by earlier edits, which go with it.
+func (d *Dir) removeDirectory(name string, serial int, undo *undoLog) error {
+	entries, err := d.ReadDir(name)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !slices.Contains(undo.saved, path.Join(name, e.Name)) {
+			return fmt.Errorf("it holds %s: %w", e.Name, unix.ENOTEMPTY)
+		}
+	}
+	side := sideName(name, "undo", serial)
+	if err := d.root.Rename(name, side); err != nil {
+		return err
+	}
+	undo.add(func() error { return d.root.Rename(side, name) })
+	for i, saved := range undo.saved {
+		if rest, inside := strings.CutPrefix(saved, name+"/"); inside {
+			undo.saved[i] = path.Join(side, rest)
+		}
+	}
+	undo.saved = append(undo.saved, side)
 	return nil
 }

@@ -19,10 +19,10 @@ var ErrSymlink = errors.New("name passes through a symbolic link")
 // Clean makes a name rooted and clean; ".." stops at the root.
 func Clean(name string) string { return path.Clean("/" + name) }
 
-// Resolve follows symbolic links in every place of name, the last included, and
-// returns the literal name. Absolute targets and ".." stay inside the tree. A
-// missing last component is no error: the literal name it would have comes back
-// with fs.ErrNotExist wrapped, so that a caller can create it.
+// Resolve cleans name, follows symbolic links in every place of it, the last
+// included, and returns the literal name. Absolute targets and ".." stay inside
+// the tree. Of a missing name the literal name that it would have comes back with
+// fs.ErrNotExist wrapped, so that a caller can create it.
 func Resolve(t Tree, name string) (string, error) { return resolve(t, name, true) }
 
 // ResolveParent follows links in every place but the last.
@@ -30,7 +30,8 @@ func ResolveParent(t Tree, name string) (string, error) { return resolve(t, name
 
 func resolve(t Tree, name string, last bool) (string, error) {
 	todo := strings.Split(strings.Trim(Clean(name), "/"), "/")
-	at, links, missing := "/", 0, false
+	at, links := "/", 0
+	gone, absent := false, "" // absent: the first missing directory above at
 	for len(todo) > 0 {
 		part := todo[0]
 		todo = todo[1:]
@@ -38,18 +39,22 @@ func resolve(t Tree, name string, last bool) (string, error) {
 		case "", ".":
 			continue
 		case "..":
-			at = path.Dir(at)
+			// Above what is missing links are followed again, so that what comes
+			// back is literal.
+			if at = path.Dir(at); len(at) < len(absent) {
+				absent = ""
+			}
 			continue
 		}
 		next := path.Join(at, part)
-		if missing {
+		if absent != "" {
 			at = next
 			continue
 		}
 		info, err := t.Lstat(next)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			missing, at = true, next
+			gone, absent, at = true, next, next
 			continue
 		case err != nil:
 			return "", err
@@ -69,7 +74,7 @@ func resolve(t Tree, name string, last bool) (string, error) {
 		}
 		todo = append(strings.Split(target, "/"), todo...)
 	}
-	if missing {
+	if gone {
 		return at, &fs.PathError{Op: "resolve", Path: name, Err: fs.ErrNotExist}
 	}
 	return at, nil
