@@ -318,3 +318,74 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// TestHostileTrees patches directory entries so that a trusting reader would walk
+// in circles or be told two things.
+func TestHostileTrees(t *testing.T) {
+	clean := smallImage(t, "-t ext4 -b 1024 -O ^metadata_csum,^uninit_bg,^has_journal")
+	f, err := Open(bytes.NewReader(clean), int64(len(clean)))
+	must(t, err)
+	number := func(name string) uint32 {
+		n, err := f.lookup("test", name)
+		must(t, err)
+		return n.number
+	}
+	// entry gives where the directory entry of a name is.
+	entry := func(name string) int {
+		dir, err := f.lookup("test", path.Dir(name))
+		must(t, err)
+		c, err := f.content(dir)
+		must(t, err)
+		r, err := c.run(0)
+		must(t, err)
+		block := int(r.phys) * 1024
+		at := bytes.Index(clean[block:block+1024], []byte(path.Base(name)))
+		if at < 0 {
+			t.Fatalf("%s is not in the first block of its directory", name)
+		}
+		return block + at - direntHeader
+	}
+	point := func(name string, inode uint32) func([]byte) {
+		return func(data []byte) { binary.LittleEndian.PutUint32(data[entry(name):], inode) }
+	}
+	for _, c := range []struct {
+		name   string
+		change func(data []byte)
+		read   string
+		want   string
+	}{
+		{"child is its grandparent", point("/a/b/c", number("/a")), "/a/b/c", "more than one name"},
+		{"child is its parent", point("/a/b", number("/a")), "/a/b", "more than one name"},
+		{"child is the root", point("/a/b", rootInode), "/a/b", "more than one name"},
+		{"directory has two names", func(data []byte) {
+			point("/a/file", number("/a/b"))(data)
+			data[entry("/a/file")+7] = 2
+		}, "/a/b", "more than one name"},
+		{"entry of another type", func(data []byte) { data[entry("/a/file")+7] = 7 }, "/a/file", "says type L"},
+		{"same name twice", func(data []byte) {
+			at := entry("/slow")
+			copy(data[at+direntHeader:], "fast")
+		}, "/fast", "twice"},
+		{"slash in a name", func(data []byte) { data[entry("/fast")+direntHeader] = '/' }, "/slow", "no file name"},
+		{"dots in the wrong place", func(data []byte) {
+			at := entry("/fast")
+			data[at+6], data[at+direntHeader], data[at+direntHeader+1] = 2, '.', '.'
+		}, "/slow", "wrong place"},
+		{"inode beyond the last", point("/fast", 1<<30), "/slow", "want 11 to"},
+		{"reserved inode", point("/fast", 8), "/slow", "want 11 to"},
+		{"deleted inode", point("/fast", f.sb.Inodes), "/fast", "not in use"},
+		{"entry of no length", func(data []byte) { data[entry("/fast")+4], data[entry("/fast")+5] = 0, 0 }, "/slow", "entry length is 0"},
+		{"entry beyond the block", func(data []byte) { data[entry("/fast")+5] = 0xFC }, "/slow", "bytes are left"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			data := bytes.Clone(clean)
+			c.change(data)
+			f, err := Open(bytes.NewReader(data), int64(len(data)))
+			must(t, err)
+			if _, err = f.Lstat(c.read); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Lstat(%s): error is %v, want one with %q", c.read, err, c.want)
+			}
+			walk(f)
+		})
+	}
+}
