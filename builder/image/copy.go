@@ -17,6 +17,7 @@ import (
 type Draft struct {
 	pending *renameio.PendingFile
 	out     string
+	mode    os.FileMode // of the image; the copy gets it last, for it may forbid writing
 }
 
 // NewDraft copies the image at in to a hidden file in the directory of out. The
@@ -38,11 +39,11 @@ func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
 	} else if err := checkOutput(info, out); err != nil {
 		return nil, err
 	}
-	pending, err := renameio.NewPendingFile(out, renameio.WithTempDir(filepath.Dir(out)), renameio.WithStaticPermissions(info.Mode().Perm()))
+	pending, err := renameio.NewPendingFile(out, renameio.WithTempDir(filepath.Dir(out)), renameio.WithStaticPermissions(0o600))
 	if err != nil {
 		return nil, fmt.Errorf("cannot create the output beside %s: %w", out, err)
 	}
-	d := &Draft{pending: pending, out: out}
+	d := &Draft{pending: pending, out: out, mode: info.Mode().Perm()}
 	if err := d.fill(ctx, src, info); err != nil {
 		d.Discard()
 		return nil, fmt.Errorf("cannot copy %s: %w", in, err)
@@ -138,6 +139,9 @@ func (d *Draft) Output() string { return d.out }
 
 // Commit makes the copy durable and gives it its name in one step (rename(2)).
 func (d *Draft) Commit() error {
+	if err := d.pending.Chmod(d.mode); err != nil {
+		return err
+	}
 	if err := d.pending.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("cannot put %s in place: %w", d.out, err)
 	}
