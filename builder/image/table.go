@@ -2,9 +2,11 @@ package image
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
-	"os"
+	"io/fs"
 	"strings"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
@@ -13,9 +15,9 @@ import (
 
 // Limits on what a partition table may ask us to read.
 const (
-	maxGPTEntries   = 1024 // Linux reads more, tools make 128
-	maxGPTEntrySize = 4096 // UEFI asks for 128 · 2ⁿ; all known writers use 128
-	maxLogical      = 64   // logical partitions followed, as sda5 to sda68
+	maxGPTEntries = 1024 // tools make 128, some up to 256
+	gptEntrySize  = 128  // Linux takes no other (is_gpt_valid in block/partitions/efi.c)
+	maxLogical    = 64   // logical partitions followed, as sda5 to sda68
 )
 
 // partition is a byte range of the image with its number and type.
@@ -34,53 +36,86 @@ type table struct {
 	partitions []partition
 }
 
-// readTable reads the partition table of f, which is size bytes long.
-func readTable(f *os.File, size int64) (table, error) {
+// disk is an image as the library wants it: a file, of which it uses ReadAt and
+// Seek only.
+type disk struct{ *io.SectionReader }
+
+func (disk) Stat() (fs.FileInfo, error) { return nil, errors.ErrUnsupported }
+func (disk) Close() error               { return nil }
+
+// readTable reads the partition table of r, which is size bytes long.
+func readTable(r io.ReaderAt, size int64) (table, error) {
+	d := disk{io.NewSectionReader(r, 0, size)}
 	for _, sector := range []int64{512, 4096} {
-		found, err := hasGPT(f, size, sector)
-		if err != nil {
-			return table{}, err
-		}
-		if found {
-			return readGPT(f, size, sector)
+		if found, err := hasGPT(d, sector, sector); err != nil || found {
+			return orGPT(d, sector, err)
 		}
 	}
 	head := make([]byte, 512)
-	if _, err := io.ReadFull(io.NewSectionReader(f, 0, size), head); err != nil {
-		return table{scheme: "none", sectorSize: 512}, nil
+	if n, err := d.ReadAt(head, 0); n < len(head) {
+		if errors.Is(err, io.EOF) {
+			err = nil // smaller than any table
+		}
+		return table{scheme: "none", sectorSize: 512}, err
 	}
 	if head[510] != 0x55 || head[511] != 0xaa {
 		return table{scheme: "none", sectorSize: 512}, nil
 	}
-	return readMBR(f, size)
+	return readMBR(d)
+}
+
+func orGPT(d disk, sector int64, err error) (table, error) {
+	if err != nil {
+		return table{}, err
+	}
+	return readGPT(d, sector)
 }
 
 var gptSignature = [8]byte{'E', 'F', 'I', ' ', 'P', 'A', 'R', 'T'}
 
-// hasGPT says whether a GPT header stands in the second sector, and refuses one
-// whose entry array is larger than any tool makes.
-func hasGPT(f *os.File, size, sector int64) (bool, error) {
-	if size < 3*sector {
-		return false, nil
+// hasGPT says whether a GPT header stands at byte at, and refuses one whose entry
+// array, or that of its backup, is larger than any tool makes: the library would
+// ask for as much memory.
+func hasGPT(d disk, at, sector int64) (bool, error) {
+	found, err := boundedHeader(d, at)
+	if err != nil || !found {
+		return found, err
 	}
+	_, err = boundedHeader(d, backupHeader(d, sector))
+	return true, err
+}
+
+// backupHeader is where UEFI puts the second header: the last sector.
+func backupHeader(d disk, sector int64) int64 { return (d.Size()/sector - 1) * sector }
+
+func boundedHeader(d disk, at int64) (found bool, err error) {
 	header := make([]byte, 92)
-	if _, err := f.ReadAt(header, sector); err != nil {
-		return false, fmt.Errorf("cannot read the GPT header at byte %#x: %w", sector, err)
+	if n, err := d.ReadAt(header, at); n < len(header) {
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return false, err
 	}
 	if [8]byte(header[:8]) != gptSignature {
 		return false, nil
 	}
+	sum := binary.LittleEndian.Uint32(header[16:])
+	clear(header[16:20])
+	if sum != crc32.ChecksumIEEE(header) {
+		return true, nil // damaged: nobody believes its numbers
+	}
 	count, entry := binary.LittleEndian.Uint32(header[80:]), binary.LittleEndian.Uint32(header[84:])
-	if count == 0 || count > maxGPTEntries || entry < 128 || entry > maxGPTEntrySize {
+	if count == 0 || count > maxGPTEntries || entry != gptEntrySize {
 		return false, &Error{
-			Fact:   fmt.Sprintf("GPT header at byte %#x: array is %d entries of %d bytes, limit is %d of %d", sector, count, entry, maxGPTEntries, maxGPTEntrySize),
+			Fact:   fmt.Sprintf("GPT header at byte %#x: array is %d entries of %d bytes, want 1 to %d of %d", at, count, entry, maxGPTEntries, gptEntrySize),
 			Advice: "look at the table with sgdisk -v; it is damaged or was made to be read wrong",
 		}
 	}
 	return true, nil
 }
 
-func readGPT(f *os.File, size, sector int64) (t table, err error) {
+// readGPT reads a GPT, by its backup where the first one is damaged.
+func readGPT(d disk, sector int64) (t table, err error) {
 	// The library was seen to panic on hostile tables; a damaged image must not
 	// end the build with a stack trace.
 	defer func() {
@@ -88,7 +123,7 @@ func readGPT(f *os.File, size, sector int64) (t table, err error) {
 			err = &Error{Fact: fmt.Sprintf("GPT cannot be parsed: %v", r), Advice: "look at the table with sgdisk -v"}
 		}
 	}()
-	parsed, err := gpt.Read(f, int(sector), int(sector))
+	parsed, err := gpt.Read(d, int(sector), int(sector))
 	if err != nil {
 		return table{}, &Error{Fact: fmt.Sprintf("GPT is damaged: %v", err), Advice: "look at the table with sgdisk -v"}
 	}
@@ -97,7 +132,7 @@ func readGPT(f *os.File, size, sector int64) (t table, err error) {
 		if p.Type == gpt.Unused {
 			continue
 		}
-		one, err := newPartition(p.Index, strings.ToUpper(string(p.Type)), p.Start, p.End-p.Start+1, sector, size)
+		one, err := newPartition(p.Index, strings.ToUpper(string(p.Type)), p.Start, p.End-p.Start+1, sector, d.Size())
 		if err != nil {
 			return table{}, err
 		}
@@ -109,7 +144,7 @@ func readGPT(f *os.File, size, sector int64) (t table, err error) {
 
 // newPartition checks a partition given in sectors against the image.
 func newPartition(number int, kind string, start, count uint64, sector, size int64) (partition, error) {
-	limit := uint64(1<<62) / uint64(sector)
+	limit := uint64(1<<61) / uint64(sector) // so that a sum of two fits
 	if start > limit || count > limit || count == 0 {
 		return partition{}, &Error{
 			Fact:   fmt.Sprintf("partition %d: it starts at sector %d and has %d sectors, which no disk holds", number, start, count),
@@ -126,81 +161,115 @@ func newPartition(number int, kind string, start, count uint64, sector, size int
 	return p, nil
 }
 
-// MBR partition types that hold logical partitions.
+// MBR partition types with a meaning for the table.
 const (
 	typeExtended    = 0x05
 	typeExtendedLBA = 0x0f
 	typeExtendedLnx = 0x85
+	typeProtective  = 0xee // the disk has a GPT (UEFI 2.10, section 5.2.3)
 )
 
 func isExtended(kind byte) bool {
 	return kind == typeExtended || kind == typeExtendedLBA || kind == typeExtendedLnx
 }
 
-func readMBR(f *os.File, size int64) (table, error) {
-	parsed, err := mbr.Read(f, 512, 512)
+func readMBR(d disk) (table, error) {
+	parsed, err := mbr.Read(d, 512, 512)
 	if err != nil {
 		// A boot sector alone, such as one of a bare file system.
 		return table{scheme: "none", sectorSize: 512}, nil
 	}
-	t := table{scheme: "mbr", sectorSize: 512}
+	t, logical := table{scheme: "mbr", sectorSize: 512}, chain{disk: d, number: 5}
 	for i, p := range parsed.Partitions {
 		if p == nil || p.Type == mbr.Empty || p.Size == 0 {
 			continue
 		}
+		if byte(p.Type) == typeProtective {
+			return readBackupGPT(d)
+		}
 		if isExtended(byte(p.Type)) {
-			logical, err := readLogical(f, size, uint64(p.Start))
-			if err != nil {
+			if err := logical.follow(uint64(p.Start)); err != nil {
 				return table{}, err
 			}
-			t.partitions = append(t.partitions, logical...)
 			continue
 		}
-		one, err := newPartition(i+1, fmt.Sprintf("%02x", byte(p.Type)), uint64(p.Start), uint64(p.Size), 512, size)
+		one, err := newPartition(i+1, fmt.Sprintf("%02x", byte(p.Type)), uint64(p.Start), uint64(p.Size), 512, d.Size())
 		if err != nil {
 			return table{}, err
 		}
 		t.partitions = append(t.partitions, one)
 	}
-	if len(t.partitions) == 0 {
+	if t.partitions = append(t.partitions, logical.found...); len(t.partitions) == 0 {
 		return table{scheme: "none", sectorSize: 512}, nil
 	}
 	return t, nil
 }
 
-// readLogical walks the chain of extended boot records that starts at sector
-// base. Each must lie behind the one before, so that a loop ends at once.
-func readLogical(f *os.File, size int64, base uint64) ([]partition, error) {
-	var out []partition
-	for at, number := base, 5; ; number++ {
-		if number >= 5+maxLogical {
-			return nil, &Error{Fact: fmt.Sprintf("more than %d logical partitions", maxLogical), Advice: "look at the table with sfdisk --dump"}
+// readBackupGPT is for a disk that says it has a GPT and lost the first header.
+func readBackupGPT(d disk) (table, error) {
+	for _, sector := range []int64{512, 4096} {
+		if found, err := boundedHeader(d, backupHeader(d, sector)); err != nil || found {
+			return orGPT(d, sector, err)
 		}
-		record := make([]byte, 512)
-		if at > uint64(size)/512 {
-			return nil, &Error{Fact: fmt.Sprintf("extended boot record of partition %d lies at sector %d, behind the end of the image", number, at), Advice: "copy or download the image again and compare its checksum"}
+	}
+	return table{}, &Error{Fact: "the MBR says that there is a GPT, and there is none", Advice: "copy or download the image again and compare its checksum; look at the table with sgdisk -v"}
+}
+
+// chain gathers logical partitions along extended boot records, numbered as Linux
+// does: an empty record takes no number.
+type chain struct {
+	disk   disk
+	number int // of the next one
+	found  []partition
+}
+
+// follow walks the chain of records that starts at sector base. It may run
+// backward, as tools leave it when a gap is filled later, but not in a circle.
+func (c *chain) follow(base uint64) error {
+	seen := map[uint64]bool{}
+	for at := base; ; {
+		if seen[at] {
+			return &Error{Fact: fmt.Sprintf("extended boot records run in a circle through sector %d", at), Advice: "the partition table is damaged; look at it with sfdisk --dump"}
 		}
-		if _, err := f.ReadAt(record, int64(at)*512); err != nil {
-			return nil, fmt.Errorf("cannot read the extended boot record at sector %d: %w", at, err)
+		if seen[at] = true; len(seen) > maxLogical {
+			return &Error{Fact: fmt.Sprintf("more than %d extended boot records", maxLogical), Advice: "look at the table with sfdisk --dump"}
 		}
-		if record[510] != 0x55 || record[511] != 0xaa {
-			return nil, &Error{Fact: fmt.Sprintf("extended boot record at sector %d: signature is %x, want 55aa", at, record[510:]), Advice: "look at the table with sfdisk --dump"}
-		}
-		first, second := record[446:462], record[462:478]
-		if count := binary.LittleEndian.Uint32(first[12:]); count > 0 && first[4] != 0 {
-			p, err := newPartition(number, fmt.Sprintf("%02x", first[4]), at+uint64(binary.LittleEndian.Uint32(first[8:])), uint64(count), 512, size)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, p)
-		}
-		if !isExtended(second[4]) {
-			return out, nil
-		}
-		next := base + uint64(binary.LittleEndian.Uint32(second[8:]))
-		if next <= at {
-			return nil, &Error{Fact: fmt.Sprintf("extended boot record at sector %d points back to sector %d", at, next), Advice: "the partition table runs in a circle; look at it with sfdisk --dump"}
+		next, more, err := c.record(at, base)
+		if err != nil || !more {
+			return err
 		}
 		at = next
 	}
+}
+
+// record reads one extended boot record. Its partition is counted from its own
+// sector, the link to the next one from base.
+func (c *chain) record(at, base uint64) (next uint64, more bool, err error) {
+	if at >= uint64(c.disk.Size())/512 {
+		return 0, false, &Error{Fact: fmt.Sprintf("extended boot record at sector %d lies behind the end of the image at sector %d: it is truncated", at, c.disk.Size()/512), Advice: "copy or download the image again and compare its checksum"}
+	}
+	data := make([]byte, 512)
+	if _, err := c.disk.ReadAt(data, int64(at)*512); err != nil {
+		return 0, false, fmt.Errorf("cannot read the extended boot record at sector %d: %w", at, err)
+	}
+	if data[510] != 0x55 || data[511] != 0xaa {
+		return 0, false, &Error{Fact: fmt.Sprintf("extended boot record at sector %d: signature is %x, want 55aa", at, data[510:]), Advice: "look at the table with sfdisk --dump"}
+	}
+	for slot := 446; slot < 446+2*16; slot += 16 { // the other two are not used
+		entry := data[slot : slot+16]
+		kind, start, count := entry[4], binary.LittleEndian.Uint32(entry[8:]), binary.LittleEndian.Uint32(entry[12:])
+		switch {
+		case kind == 0 || count == 0:
+		case isExtended(kind):
+			next, more = base+uint64(start), true
+		default:
+			p, err := newPartition(c.number, fmt.Sprintf("%02x", kind), at+uint64(start), uint64(count), 512, c.disk.Size())
+			if err != nil {
+				return 0, false, err
+			}
+			c.number++
+			c.found = append(c.found, p)
+		}
+	}
+	return next, more, nil
 }
