@@ -25,7 +25,8 @@
 //
 // [Edit] is e2fsprogs' work: replay of the journal, one debugfs script, one
 // e2fsck, then everything is read back by the reader and compared. It changes
-// the file in place and is no transaction: callers hand it a private copy.
+// the file in place and is no transaction: callers hand it a private copy. A
+// journal inside a larger image is refused with [ErrJournal]: [Replay] it first.
 // Parent directories keep their times. Given the same image, edits and e2fsprogs
 // version the resulting bytes are the same: all times come from the edits and
 // the superblock, never from the clock.

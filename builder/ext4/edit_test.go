@@ -265,6 +265,8 @@ func TestSameEditsGiveSameBytes(t *testing.T) {
 			for _, op := range operations() {
 				edits = append(edits, op.edits...)
 			}
+			// The last inode to go keeps its time of deletion.
+			edits = append(edits, rootfs.Edit{Op: rootfs.Remove, Path: "/etc/hosts"})
 			sums := map[string]bool{}
 			for range 2 {
 				image := fix.copyOf(t, setNamed(t, name))
@@ -279,25 +281,77 @@ func TestSameEditsGiveSameBytes(t *testing.T) {
 	}
 }
 
+// putIntoJournal makes an image whose journal holds a fresh content for /etc/hosts,
+// and the directory block of /etc as it was: replayed after an edit, it would take
+// the new names away.
+func putIntoJournal(t *testing.T, image string) (fresh []byte) {
+	t.Helper()
+	var commands []string
+	fresh = append([]byte("10.0.0.1  from-log\n\n"), make([]byte, 4096-20)...)
+	f := openImage(t, image, 0)
+	for name, content := range map[string][]byte{"/etc/hosts": fresh, "/etc": nil} {
+		n, err := f.lookup("test", name)
+		must(t, err)
+		c, err := f.content(n)
+		must(t, err)
+		r, err := c.run(0)
+		must(t, err)
+		if content == nil {
+			content = make([]byte, 4096)
+			must(t, f.readBlock(content, r.phys))
+		}
+		file := filepath.Join(t.TempDir(), "block")
+		writeTestFile(t, file, content, 0o644)
+		commands = append(commands, fmt.Sprintf("journal_write -b %d %s", r.phys, file))
+	}
+	debugfsScript(t, image, append(append([]string{"journal_open"}, commands...), "journal_close")...)
+	return fresh[:20]
+}
+
 func TestJournalIsReplayedFirst(t *testing.T) {
 	image := newFixtures(t).copyOf(t, setNamed(t, "default_4k"))
-	block := strings.Fields(debugfsScript(t, image, "bmap /etc/hosts 0"))
-	number := block[len(block)-1]
-	fresh := filepath.Join(t.TempDir(), "block")
-	data := append([]byte("10.0.0.1  from-log\n\n"), make([]byte, 4096-20)...)
-	writeTestFile(t, fresh, data, 0o644)
-	debugfsScript(t, image, "journal_open", "journal_write -b "+number+" "+fresh, "journal_close")
+	fresh := putIntoJournal(t, image)
 	f := openImage(t, image, 0)
 	if got := contentOf(t, f, "/etc/hosts"); !f.NeedsRecovery() || string(got) != "127.0.0.1 localhost\n" {
 		t.Fatalf("journal needs recovery: %t, /etc/hosts is %q; want a stale one", f.NeedsRecovery(), got)
 	}
 	must(t, Edit(context.Background(), image, 0, []rootfs.Edit{writeEdit("/etc/new", 0o644, []byte("x"))}))
 	f = openImage(t, image, 0)
-	if got := contentOf(t, f, "/etc/hosts"); f.NeedsRecovery() || !bytes.Equal(got, data[:20]) {
+	if got := contentOf(t, f, "/etc/hosts"); f.NeedsRecovery() || !bytes.Equal(got, fresh) {
 		t.Errorf("journal needs recovery: %t, /etc/hosts is %q; want what the journal held", f.NeedsRecovery(), got)
 	}
 	if out, code := e2tool(t, "e2fsck", "-fn", image); code != 0 {
 		t.Errorf("e2fsck -fn exits with %d: %s", code, out)
+	}
+}
+
+func TestReplay(t *testing.T) {
+	image := newFixtures(t).copyOf(t, setNamed(t, "default_4k"))
+	fresh := putIntoJournal(t, image)
+	must(t, Replay(context.Background(), image))
+	f := openImage(t, image, 0)
+	if got := contentOf(t, f, "/etc/hosts"); f.NeedsRecovery() || !bytes.Equal(got, fresh) {
+		t.Errorf("journal needs recovery: %t, /etc/hosts is %q; want what the journal held", f.NeedsRecovery(), got)
+	}
+	before := hashFile(t, image)
+	must(t, Replay(context.Background(), image))
+	if hashFile(t, image) != before {
+		t.Error("a second replay changed the image")
+	}
+}
+
+func TestJournalAtOffsetIsRefused(t *testing.T) {
+	const offset = 1 << 20
+	volume := newFixtures(t).copyOf(t, setNamed(t, "default_4k"))
+	putIntoJournal(t, volume)
+	image := filepath.Join(t.TempDir(), "disk")
+	copySparse(t, volume, image, offset)
+	before := hashFile(t, image)
+	if err := Edit(context.Background(), image, offset, []rootfs.Edit{writeEdit("/x", 0o644, nil)}); !errors.Is(err, ErrJournal) {
+		t.Errorf("error is %v, want %v", err, ErrJournal)
+	}
+	if hashFile(t, image) != before {
+		t.Error("the image changed")
 	}
 }
 

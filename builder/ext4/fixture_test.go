@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,7 @@ func featureSets() []featureSet {
 		{name: "default_4k", args: "-t ext4 -b 4096", many: true},
 		{name: "default_1k", args: "-t ext4 -b 1024", many: true},
 		{name: "default_2k", args: "-t ext4 -b 2048"},
-		{name: "64k_blocks", args: "-t ext4 -b 65536 -O ^has_journal"},
+		{name: "64k_blocks", args: "-t ext4 -b 65536 -O ^has_journal,^metadata_csum"},
 		{name: "ext2", args: "-t ext2 -b 1024"},
 		{name: "ext2_revision_0", args: "-t ext2 -r 0 -b 1024"},
 		{name: "ext3", args: "-t ext3 -b 4096"},
@@ -299,6 +300,37 @@ func (f *fixtures) make(t testing.TB, set featureSet, name string) {
 	if out, code := e2tool(t, "e2fsck", "-fyD", name); code > 1 {
 		t.Fatalf("e2fsck -fyD %s: %s", set.name, out)
 	}
+	// Gives the directory one entry over a whole block, whose length is encoded in
+	// blocks of 64 KiB.
+	debugfsScript(t, name, "expand_dir /etc/empty.d")
+	dirtyUnwritten(t, name)
+}
+
+// dirtyUnwritten fills what an unwritten extent covers, so that it shows when the
+// blocks are read.
+func dirtyUnwritten(t testing.TB, image string) {
+	t.Helper()
+	f := openImage(t, image, 0)
+	n, err := f.lookup("test", "/unwritten")
+	must(t, err)
+	if n.flags&flagExtents == 0 {
+		return // debugfs wrote zeros instead
+	}
+	bs := f.sb.BlockSize
+	inside := int64(21) // of the blocks that make gives to fallocate
+	if bs == maxBlockSize {
+		inside = 3
+	}
+	words := strings.Fields(debugfsScript(t, image, fmt.Sprintf("bmap /unwritten %d", inside)))
+	block, err := strconv.ParseInt(words[4], 10, 64)
+	must(t, err)
+	if block == 0 {
+		t.Fatalf("block %d of /unwritten is a hole: %q", inside, words)
+	}
+	file, err := os.OpenFile(image, os.O_RDWR, 0)
+	must(t, err)
+	_, err = file.WriteAt(bytes.Repeat([]byte{0xA5}, int(bs)), block*bs)
+	must(t, errors.Join(err, file.Close()))
 }
 
 // copyOf gives a writable sparse copy.
