@@ -164,10 +164,13 @@ func (p *plan) verify(f *FS) error {
 func (e *entry) verify(f *FS, name string) error {
 	n, err := f.lookup("lookup", name)
 	if e.kind == 0 {
-		if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return nil
+		case err == nil:
+			return errors.New("name is still there")
 		}
-		return fmt.Errorf("name is still there (%w)", err)
+		return err
 	}
 	if err != nil {
 		return err
