@@ -74,6 +74,9 @@ func checkOutput(input os.FileInfo, out string) error {
 }
 
 func (d *Draft) fill(ctx context.Context, src *os.File, info os.FileInfo) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err := d.keepOwner(info); err != nil {
 		return err
 	}

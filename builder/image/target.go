@@ -70,6 +70,8 @@ func Open(path string, opts Options) (*Target, error) {
 		return nil, missing(path, err)
 	}
 	switch {
+	case info.IsDir() && opts.Root != 0:
+		return nil, &Error{Fact: fmt.Sprintf("%s: it is a directory and has no partition %d", path, opts.Root), Advice: "leave --root out"}
 	case info.IsDir():
 		return openDirectory(path)
 	case !info.Mode().IsRegular():
@@ -244,6 +246,9 @@ func (t *Target) twoRoots(found []int) error {
 func (t *Target) noRoot(number int) error {
 	if t.Scheme == "none" && t.Volumes[0].FS == "unknown" {
 		return &Error{Fact: "it is not a disk image: no partition table and no known file system", Advice: "give a raw disk image, or a directory that holds a root file system"}
+	}
+	if len(t.Volumes) == 0 {
+		return &Error{Fact: "no Linux root file system: the partition table is empty", Advice: "give the image of an installed system"}
 	}
 	var list []string
 	foreign := false
