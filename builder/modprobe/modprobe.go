@@ -24,8 +24,9 @@ import (
 // use, because the first install line wins, and no package owns it.
 const File = "/etc/modprobe.d/00-kerngate.conf"
 
-// dirs are the directories that kmod reads, strongest first.
-var dirs = []string{"/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"}
+// dirs are the directories that kmod reads, strongest first. /run is empty when a
+// machine starts.
+var dirs = []string{"/etc/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"}
 
 // Limits on configuration: real trees have a few dozen short files.
 const (
@@ -41,17 +42,32 @@ type Block struct {
 }
 
 // Text is the content of File. False is the program that install lines run, a
-// path that exists in the tree.
+// path that exists in the tree. Header is comment lines without a backslash.
 func Text(header string, blocks []Block, false string) []byte {
 	var b bytes.Buffer
 	b.WriteString(header)
 	for _, block := range blocks {
-		fmt.Fprintf(&b, "\n# %s: %s\ninstall %s %s\nblacklist %s\n", block.Module, block.Reason, block.Module, false, block.Module)
+		fmt.Fprintf(&b, "\n# %s: %s\ninstall %s %s\nblacklist %s\n", block.Module, comment(block.Reason), block.Module, false, block.Module)
 		for _, alias := range block.Aliases {
 			fmt.Fprintf(&b, "alias %s off\n", alias)
 		}
 	}
 	return b.Bytes()
+}
+
+// comment makes a reason safe in a comment line: kmod joins a line that ends in a
+// backslash with the next one, and that one is the install line.
+func comment(reason string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\\':
+			return '/'
+		case r < ' ':
+			return ' '
+		default:
+			return r
+		}
+	}, reason)
 }
 
 // False finds the program that always fails in a tree. Scanners for hardening
@@ -144,29 +160,39 @@ func files(t rootfs.Tree) ([]string, error) {
 	return out, nil
 }
 
-// parse splits a file into logical lines as kmod does: a backslash before the
-// newline joins, a line that starts with # is a comment.
+// parse splits a file into logical lines as kmod does (libkmod-config.c and
+// getline_wrapped in libkmod-util.c): a backslash before the newline joins with
+// nothing in between, any other backslash is dropped; a line ends at a zero byte;
+// words are parted by blanks and tabs alone; # begins a comment at the very start.
 func parse(name string, data []byte) []Line {
 	var out []Line
-	number, start, joined := 0, 1, ""
-	for raw := range strings.SplitSeq(string(data), "\n") {
-		number++
-		if joined == "" {
-			start = number
-		}
-		if rest, ok := strings.CutSuffix(raw, "\\"); ok {
-			joined += rest + " "
-			continue
-		}
-		words := strings.Fields(joined + raw)
-		joined = ""
-		if len(words) > 0 && !strings.HasPrefix(words[0], "#") {
+	var line []byte
+	number, start := 1, 1
+	end := func() {
+		text, _, _ := bytes.Cut(line, []byte{0})
+		words := strings.FieldsFunc(string(text), func(r rune) bool { return r == ' ' || r == '\t' })
+		if len(words) > 0 && text[0] != '#' {
 			out = append(out, Line{File: name, Number: start, Words: words})
 		}
+		line = line[:0]
 	}
-	if words := strings.Fields(joined); len(words) > 0 && !strings.HasPrefix(words[0], "#") {
-		out = append(out, Line{File: name, Number: start, Words: words})
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case c == '\n':
+			end()
+			number++
+			start = number
+		case c == '\\' && i+1 < len(data):
+			if i++; data[i] == '\n' {
+				number++
+			} else {
+				line = append(line, data[i])
+			}
+		case c != '\\': // one at the very end escapes nothing
+			line = append(line, c)
+		}
 	}
+	end()
 	return out
 }
 
@@ -198,9 +224,33 @@ func Conflicts(lines []Line, blocks []Block) []Conflict {
 	return out
 }
 
-// sameModule compares a name or glob of modprobe.d with a module.
+// sameModule says whether a name or glob of modprobe.d stands for a module.
 func sameModule(pattern, module string) bool {
-	pattern = strings.ReplaceAll(pattern, "-", "_")
+	// What only fnmatch(3) knows, classes and the like, counts as a match: nobody
+	// needs it, and a wrong guess would leave the block without effect.
+	for _, special := range []string{"[:", "[.", "[="} {
+		if strings.Contains(pattern, special) {
+			return true
+		}
+	}
+	pattern = strings.ReplaceAll(underscores(pattern), "[!", "[^")
 	matched, err := path.Match(pattern, module)
 	return matched || (err != nil && pattern == module)
+}
+
+// underscores is how kmod spells a module's name: a dash stays one inside
+// brackets only (underscores in libkmod-util.c).
+func underscores(pattern string) string {
+	bracket := false
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '[':
+			bracket = true
+		case r == ']':
+			bracket = false
+		case r == '-' && !bracket:
+			return '_'
+		}
+		return r
+	}, pattern)
 }
