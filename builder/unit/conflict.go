@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
@@ -12,7 +13,7 @@ import (
 
 // overrides are the directories of a tree that win over Dir (systemd.unit(5)).
 // /run is empty when a machine starts.
-var overrides = []string{"/etc/systemd/system", "/usr/local/lib/systemd/system"}
+var overrides = []string{"/etc/systemd/system.control", "/etc/systemd/system", "/etc/systemd/system.attached", "/usr/local/lib/systemd/system"}
 
 // maxFile bounds a drop-in; real ones have a few lines.
 const maxFile = 1 << 20
@@ -36,84 +37,118 @@ func Conflicts(t rootfs.Tree, units []string) ([]Conflict, error) {
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		for _, name := range units {
-			found, err := rootfs.ResolveParent(t, path.Join(dir, name+".d", DropIn))
-			if err == nil {
-				out = append(out, Conflict{found, "it masks the gate's drop-in for " + name})
-			} else if !errors.Is(err, fs.ErrNotExist) {
+	}
+	seen := map[string]bool{}
+	for _, dir := range append([]string{Dir, "/lib/systemd/system"}, overrides...) {
+		literal, entries, err := readDir(t, dir)
+		if err != nil {
+			return nil, err
+		}
+		if seen[literal] {
+			continue
+		}
+		seen[literal] = true
+		for _, e := range entries {
+			more, err := dropInConflicts(t, path.Join(literal, e.Name), dir == Dir, units)
+			if err != nil {
 				return nil, err
 			}
+			out = append(out, more...)
 		}
-	}
-	for _, dir := range append([]string{Dir}, overrides...) {
-		more, err := dropInConflicts(t, dir, units)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, more...)
 	}
 	return out, nil
 }
 
-// dropInConflicts looks at the foreign drop-ins of one directory: any for the
-// gate, and those for gated units, or for all services, that reset what ours set.
-func dropInConflicts(t rootfs.Tree, dir string, units []string) ([]Conflict, error) {
-	out, err := eachDropIn(t, path.Join(dir, Gate+".d"), func(string, []byte) string {
-		return "it changes the gate"
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range append([]string{"service", "socket"}, units...) {
-		more, err := eachDropIn(t, path.Join(dir, name+".d"), func(base string, data []byte) string {
-			if line := resetLine(base, data); line != "" {
-				return fmt.Sprintf("its line %q takes away what holds back %s", line, name)
-			}
-			return ""
-		})
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, more...)
-	}
-	return out, nil
-}
-
-// eachDropIn asks about every foreign drop-in of a directory.
-func eachDropIn(t rootfs.Tree, dir string, why func(base string, data []byte) string) ([]Conflict, error) {
-	literal, err := rootfs.Resolve(t, dir)
+// readDir lists the directory that name leads to; what is missing is empty.
+func readDir(t rootfs.Tree, name string) (literal string, entries []rootfs.Entry, err error) {
+	literal, err = rootfs.Resolve(t, name)
 	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	if entries, err = t.ReadDir(literal); err == nil && len(entries) > maxUnits {
+		err = fmt.Errorf("%s: %d entries, limit is %d", name, len(entries), maxUnits)
+	}
+	return literal, entries, err
+}
+
+// dropInConflicts looks at the foreign drop-ins of one directory, if it is one for
+// the gate or applies to a gated unit. Of equally named drop-ins of a unit systemd
+// reads one, so that one with our name takes ours away unless it is ours.
+func dropInConflicts(t rootfs.Tree, dir string, vendor bool, units []string) ([]Conflict, error) {
+	name, isDropIns := strings.CutSuffix(path.Base(dir), ".d")
+	applies := func(u string) bool { return appliesTo(name, u) }
+	if !isDropIns || (name != Gate && !slices.ContainsFunc(units, applies)) {
 		return nil, nil
 	}
+	info, err := rootfs.Stat(t, dir)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode.IsDir()) {
+		return nil, nil // a dangling link, or a mask of the whole directory
+	}
 	if err != nil {
 		return nil, err
 	}
-	entries, err := t.ReadDir(literal)
+	literal, entries, err := readDir(t, dir)
 	if err != nil {
 		return nil, err
 	}
 	var out []Conflict
 	for _, e := range entries {
-		name := path.Join(literal, e.Name)
-		if e.Name == DropIn || !strings.HasSuffix(e.Name, ".conf") {
-			continue
-		}
-		info, err := rootfs.Stat(t, name)
-		if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode.IsRegular()) {
-			continue // a mask of some other drop-in
-		}
-		if err != nil {
-			return nil, err
-		}
-		data, err := rootfs.ReadFile(t, name, maxFile)
-		if err != nil {
-			return nil, err
-		}
-		if reason := why(e.Name, data); reason != "" {
-			out = append(out, Conflict{name, reason})
+		file := path.Join(literal, e.Name)
+		switch {
+		case !strings.HasSuffix(e.Name, ".conf"):
+		case e.Name == DropIn && name != Gate:
+			if !vendor {
+				out = append(out, Conflict{file, "it masks the gate's drop-in for " + name})
+			}
+		default:
+			why, err := dropInWhy(t, file, name)
+			if err != nil {
+				return nil, err
+			}
+			if why != "" {
+				out = append(out, Conflict{file, why})
+			}
 		}
 	}
 	return out, nil
+}
+
+// appliesTo says whether systemd reads the drop-ins of dir, without its ".d", for a
+// gated unit, or for one that a gated template or prefix stands for: the unit's own
+// name, its template or instance, the name cut off behind a dash, or its type.
+func appliesTo(dir, gated string) bool {
+	kind := path.Ext(gated)
+	if dir == strings.TrimPrefix(kind, ".") {
+		return true
+	}
+	_, down := match(dir, []string{gated})
+	_, up := match(gated, []string{dir})
+	return down || up
+}
+
+// dropInWhy says what a foreign drop-in spoils, or nothing.
+func dropInWhy(t rootfs.Tree, file, name string) (string, error) {
+	info, err := rootfs.Stat(t, file)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode.IsRegular()) {
+		return "", nil // a mask of some other drop-in
+	}
+	if err != nil {
+		return "", err
+	}
+	if name == Gate {
+		return "it changes the gate", nil
+	}
+	data, err := rootfs.ReadFile(t, file, maxFile)
+	if err != nil {
+		return "", err
+	}
+	if line := resetLine(path.Base(file), data); line != "" {
+		return fmt.Sprintf("its line %q takes away what holds back %s", line, name), nil
+	}
+	return "", nil
 }
 
 // resetLine finds an assignment of nothing to a setting of ours, in a drop-in
@@ -122,7 +157,8 @@ func resetLine(base string, data []byte) string {
 	if base < DropIn {
 		return ""
 	}
-	for line := range strings.SplitSeq(string(data), "\n") {
+	joined := strings.ReplaceAll(string(data), "\\\n", " ") // systemd.syntax(7)
+	for line := range strings.SplitSeq(joined, "\n") {
 		key, value, ok := strings.Cut(line, "=")
 		key = strings.TrimSpace(key)
 		if !ok || strings.TrimSpace(value) != "" {

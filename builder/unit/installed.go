@@ -1,8 +1,6 @@
 package unit
 
 import (
-	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -25,23 +23,14 @@ type Installed struct {
 }
 
 // FindInstalled lists the units of a tree that match the names, which may be
-// prefixes ("vllm-.service" stands for every unit whose name begins with "vllm-").
+// prefixes ("vllm-.service" stands for every unit whose name begins with "vllm-")
+// and templates ("vllm@.service" stands for its instances, too).
 func FindInstalled(t rootfs.Tree, names []string) ([]Installed, error) {
 	found := map[string]Installed{}
 	for _, dir := range searchPath {
-		literal, err := rootfs.Resolve(t, dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		literal, entries, err := readDir(t, dir)
 		if err != nil {
 			return nil, err
-		}
-		entries, err := t.ReadDir(literal)
-		if err != nil {
-			return nil, err
-		}
-		if len(entries) > maxUnits {
-			return nil, fmt.Errorf("%s: %d entries, limit is %d", dir, len(entries), maxUnits)
 		}
 		for _, e := range entries {
 			pattern, wanted := match(e.Name, names)
@@ -63,14 +52,14 @@ func FindInstalled(t rootfs.Tree, names []string) ([]Installed, error) {
 	return out, nil
 }
 
-// match finds the name, or the prefix, that a unit file answers to.
+// match finds the name, template or prefix that a unit file answers to.
 func match(file string, names []string) (pattern string, ok bool) {
 	for _, name := range names {
 		if file == name {
 			return name, true
 		}
 		stem, suffix := strings.TrimSuffix(name, path.Ext(name)), path.Ext(name)
-		if strings.HasSuffix(stem, "-") && strings.HasPrefix(file, stem) && path.Ext(file) == suffix {
+		if (strings.HasSuffix(stem, "-") || strings.HasSuffix(stem, "@")) && strings.HasPrefix(file, stem) && path.Ext(file) == suffix {
 			return name, true
 		}
 	}
@@ -85,14 +74,7 @@ func SystemdVersion(t rootfs.Tree) (string, error) {
 		dirs = append(dirs, "/usr/lib/"+triplet+"/systemd")
 	}
 	for _, dir := range dirs {
-		literal, err := rootfs.Resolve(t, dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		entries, err := t.ReadDir(literal)
+		_, entries, err := readDir(t, dir)
 		if err != nil {
 			return "", err
 		}

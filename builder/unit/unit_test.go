@@ -1,0 +1,330 @@
+package unit_test
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/unit"
+	"github.com/kerngate/kerngate/initcheck/policy"
+	"github.com/kerngate/kerngate/profiles"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+const header = "# Written by a test."
+
+// plant writes files below dir; content "-> TARGET" makes a link.
+func plant(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		file := filepath.Join(dir, name)
+		err := os.MkdirAll(filepath.Dir(file), 0o755)
+		if target, ok := strings.CutPrefix(content, "-> "); ok && err == nil {
+			err = os.Symlink(target, file)
+		} else if err == nil {
+			err = os.WriteFile(file, []byte(content), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func tree(t *testing.T, files map[string]string) *rootfs.Dir {
+	t.Helper()
+	dir := t.TempDir()
+	plant(t, dir, files)
+	d, err := rootfs.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func TestTexts(t *testing.T) {
+	for name, got := range map[string][]byte{
+		"gate":            unit.GateText(header),
+		"service":         unit.DropInText(header, "vllm.service", true),
+		"service-boot":    unit.DropInText(header, "vllm.service", false),
+		"template":        unit.DropInText(header, "vllm@.service", true),
+		"prefix":          unit.DropInText(header, "vllm-.service", true),
+		"socket":          unit.DropInText(header, "local-ai.socket", true),
+		"socket-no-check": unit.DropInText(header, "local-ai.socket", false),
+	} {
+		golden := filepath.Join("testdata", name+".golden")
+		if *update {
+			if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(golden, got, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil || string(got) != string(want) {
+			t.Errorf("%s is\n%s\nwant\n%s%v (go test -update writes the golden files)", name, got, want, err)
+		}
+	}
+}
+
+// TestGateFailsClosed holds what was measured by booting: each of these lines made
+// units start although the gate had not passed.
+func TestGateFailsClosed(t *testing.T) {
+	for line := range strings.SplitSeq(string(unit.GateText(header)), "\n") {
+		key, value, _ := strings.Cut(line, "=")
+		if strings.HasPrefix(key, "Condition") || key == "ExecCondition" || strings.HasPrefix(value, "-") || line == "[Install]" {
+			t.Errorf("the gate has the line %q", line)
+		}
+	}
+	text := string(unit.DropInText(header, "vllm.service", true))
+	for _, line := range []string{"BindsTo=initcheck.service", "After=initcheck.service", "AssertPathExists=" + policy.Stamp, "ExecCondition=+" + policy.Binary + " recheck"} {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("the drop-in lacks the line %q:\n%s", line, text)
+		}
+	}
+}
+
+// gated makes a root with the gate, its drop-ins and units to hold back, and with
+// the targets that every unit depends on.
+func gated(t *testing.T) (root string, units []string) {
+	t.Helper()
+	p, err := profiles.Load("llm-node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const service, target = "[Service]\nExecStart=/bin/sleep infinity\n", "[Unit]\nDescription=a target\n"
+	dir := strings.TrimPrefix(unit.Dir, "/") + "/"
+	files := map[string]string{
+		dir + unit.Gate: string(unit.GateText(header)), strings.TrimPrefix(unit.EnableLink, "/"): "-> " + unit.EnableTarget,
+		strings.TrimPrefix(policy.Binary, "/"): "stub", "bin/sleep": "stub",
+	}
+	for _, name := range []string{"sysinit", "basic", "shutdown", "sockets", "local-fs"} {
+		files[dir+name+".target"] = target
+	}
+	for _, name := range p.Gate.Units {
+		files[strings.TrimPrefix(unit.DropInPath(name), "/")] = string(unit.DropInText(header, name, true))
+		installed := strings.NewReplacer("-.", "-x.").Replace(name)
+		files[dir+installed] = service
+		if strings.HasSuffix(name, ".socket") {
+			files[dir+installed] = "[Socket]\nListenStream=/run/x\n"
+		}
+		units = append(units, strings.ReplaceAll(installed, "@.", "@x."))
+	}
+	root = t.TempDir()
+	plant(t, root, files)
+	for _, name := range []string{policy.Binary, "/bin/sleep"} {
+		if err := os.Chmod(filepath.Join(root, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root, append(units, unit.Gate, "sysinit.target")
+}
+
+// judge is what systemd has to say against units; nothing when all is well. Of a
+// key that it does not know it speaks without an exit code.
+func judge(t *testing.T, root string, units ...string) string {
+	t.Helper()
+	path, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Fatal("systemd-analyze is not installed: apt-get install systemd")
+	}
+	out, err := exec.Command(path, append([]string{"verify", "--man=no", "--root=" + root}, units...)...).CombinedOutput()
+	if err != nil {
+		return err.Error() + ": " + string(out)
+	}
+	return string(out)
+}
+
+func TestSystemdAccepts(t *testing.T) {
+	root, units := gated(t)
+	if len(units) < 12 {
+		t.Fatalf("only %d units to judge", len(units))
+	}
+	if got := judge(t, root, units...); got != "" {
+		t.Errorf("systemd-analyze verify says\n%s", got)
+	}
+}
+
+// TestJudgeCanFail breaks what TestSystemdAccepts accepts, a piece at a time.
+func TestJudgeCanFail(t *testing.T) {
+	gate, dropIn := filepath.Join(unit.Dir, unit.Gate), unit.DropInPath("vllm.service")
+	for _, c := range []struct{ name, file, old, new, want string }{
+		{"gate missing", gate, "", "", "Unit initcheck.service not found"},
+		{"checker missing", policy.Binary, "", "", "Command /usr/sbin/initcheck is not executable"},
+		{"unknown key in the gate", gate, "RemainAfterExit=", "RemainsAfterExit=", "Unknown key name 'RemainsAfterExit'"},
+		{"bad value in the gate", gate, "Type=oneshot", "Type=oneshoot", "oneshoot"},
+		{"unknown section in a drop-in", dropIn, "[Service]", "[Sevrice]", "Unknown section 'Sevrice'"},
+		{"assert of a relative path", dropIn, "AssertPathExists=/", "AssertPathExists=", "not absolute"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root, _ := gated(t)
+			file := filepath.Join(root, c.file)
+			data, err := os.ReadFile(file)
+			if err == nil && c.old == "" {
+				err = os.Remove(file)
+			} else if err == nil {
+				if !strings.Contains(string(data), c.old) {
+					t.Fatalf("%s has no %q to break", c.file, c.old)
+				}
+				err = os.WriteFile(file, []byte(strings.Replace(string(data), c.old, c.new, 1)), 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.ReplaceAll(judge(t, root, "vllm.service"), "Unknown key '", "Unknown key name '") // newer, older
+			if !strings.Contains(got, c.want) {
+				t.Errorf("systemd-analyze verify says %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestConflicts(t *testing.T) {
+	units := []string{"vllm.service", "vllm@.service", "vllm-.service", "llama-cpp.service", "local-ai.socket"}
+	const assert, stays = "[Unit]\nAssertPathExists=\n", ""
+	for _, c := range []struct{ name, file, content, want string }{
+		{"gate masked", "etc/systemd/system/initcheck.service", "-> /dev/null", "it masks or overrides the gate"},
+		{"gate overridden", "etc/systemd/system/initcheck.service", "[Service]\nExecStart=/bin/true\n", "it masks or overrides the gate"},
+		{"gate overridden locally", "usr/local/lib/systemd/system/initcheck.service", "", "it masks or overrides the gate"},
+		{"gate overridden by control", "etc/systemd/system.control/initcheck.service", "", "it masks or overrides the gate"},
+		{"drop-in for the gate", "etc/systemd/system/initcheck.service.d/x.conf", "[Unit]\nConditionPathExists=/no\n", "it changes the gate"},
+		{"drop-in for the gate by the vendor", "usr/lib/systemd/system/initcheck.service.d/10-x.conf", "", "it changes the gate"},
+		{"drop-in for the gate with our name", "etc/systemd/system/initcheck.service.d/50-kerngate.conf", "", "it changes the gate"},
+		{"drop-in masked", "etc/systemd/system/vllm.service.d/50-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for vllm.service"},
+		{"drop-in emptied", "usr/local/lib/systemd/system/vllm-.service.d/50-kerngate.conf", "", "it masks the gate's drop-in for vllm-.service"},
+		{"drop-in masked for an instance", "etc/systemd/system/vllm@a.service.d/50-kerngate.conf", "", "it masks the gate's drop-in for vllm@a.service"},
+		{"drop-in masked by a prefix", "etc/systemd/system/llama-.service.d/50-kerngate.conf", "", "it masks the gate's drop-in for llama-.service"},
+		{"assert reset", "etc/systemd/system/vllm.service.d/60-x.conf", assert, `its line "AssertPathExists=" takes away what holds back vllm.service`},
+		{"other assert reset", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\n AssertFileNotEmpty = \n", `its line "AssertFileNotEmpty =" takes away`},
+		{"reset of asserts in Windows style", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\r\nAssertPathExists=\r\n", `its line "AssertPathExists=" takes away`},
+		{"reset over two lines", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\nAssertPathExists=\\\n\n", `its line "AssertPathExists=" takes away`},
+		{"recheck reset", "etc/systemd/system/vllm.service.d/zz.conf", "[Service]\nExecCondition=\n", `its line "ExecCondition=" takes away`},
+		{"reset by the vendor", "usr/lib/systemd/system/vllm.service.d/zz.conf", assert, "takes away what holds back vllm.service"},
+		{"reset by control", "etc/systemd/system.control/vllm.service.d/zz.conf", assert, "takes away what holds back vllm.service"},
+		{"reset for all services", "etc/systemd/system/service.d/zz.conf", assert, "takes away what holds back service"},
+		{"reset for all sockets", "etc/systemd/system/socket.d/zz.conf", assert, "takes away what holds back socket"},
+		{"reset for an instance", "etc/systemd/system/vllm@a.service.d/zz.conf", assert, "takes away what holds back vllm@a.service"},
+		{"reset for one of a prefix", "etc/systemd/system/vllm-qwen.service.d/zz.conf", assert, "takes away what holds back vllm-qwen.service"},
+		{"reset by a prefix", "etc/systemd/system/llama-.service.d/zz.conf", assert, "takes away what holds back llama-.service"},
+		{"reset by a link", "etc/systemd/system/vllm.service.d/zz.conf", "-> ../real", "takes away what holds back vllm.service"},
+		{"reset in a linked directory", "etc/systemd/system/vllm.service.d", "-> other.d", "takes away what holds back vllm.service"},
+
+		{"reset before ours", "etc/systemd/system/vllm.service.d/40-x.conf", assert, stays},
+		{"more of the same", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\nAssertPathExists=/x\n[Service]\nExecCondition=/bin/true\nEnvironment=\n", stays},
+		{"reset in a comment", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\n#AssertPathExists=\n;ExecCondition=\n", stays},
+		{"no drop-in", "etc/systemd/system/vllm.service.d/60-x.conf.bak", assert, stays},
+		{"mask of another drop-in", "etc/systemd/system/vllm.service.d/60-x.conf", "-> /dev/null", stays},
+		{"dangling directory", "etc/systemd/system/vllm.service.d", "-> nowhere", stays},
+		{"other unit", "etc/systemd/system/nginx.service.d/zz.conf", assert, stays},
+		{"unit with a like name", "etc/systemd/system/vllmx.service.d/zz.conf", assert, stays},
+		{"other type", "etc/systemd/system/vllm.timer.d/zz.conf", assert, stays},
+		{"all timers", "etc/systemd/system/timer.d/zz.conf", assert, stays},
+		{"ours", "usr/lib/systemd/system/vllm.service.d/50-kerngate.conf", string(unit.DropInText(header, "vllm.service", true)), stays},
+		{"gate itself", "usr/lib/systemd/system/initcheck.service", string(unit.GateText(header)), stays},
+		{"unit edited", "etc/systemd/system/vllm.service", "[Unit]\nAssertPathExists=\n", stays},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			files := map[string]string{c.file: c.content, "etc/systemd/system/real": assert, "etc/systemd/system/other.d/zz.conf": assert, "lib": "-> usr/lib", "usr/lib/os": ""}
+			found, err := unit.Conflicts(tree(t, files), units)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, f := range found {
+				got += f.String() + "\n"
+			}
+			if strings.Count(got, "\n") > 1 || (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+				t.Errorf("got %q, want %q once", got, c.want)
+			}
+			if where := filepath.Dir("/" + c.file); c.want != "" && !strings.HasPrefix(got, where) {
+				t.Errorf("got %q, want a file in %s", got, where)
+			}
+		})
+	}
+}
+
+func TestConflictsLimit(t *testing.T) {
+	large := map[string]string{"etc/systemd/system/vllm.service.d/zz.conf": strings.Repeat("# a comment\n", 1<<20/12+1)}
+	if _, err := unit.Conflicts(tree(t, large), []string{"vllm.service"}); err == nil || !strings.Contains(err.Error(), "limit is 1048576") {
+		t.Errorf("a drop-in above the limit: %v", err)
+	}
+	loop := map[string]string{"etc/systemd/system/vllm.service.d/zz.conf": "-> zz.conf"}
+	if _, err := unit.Conflicts(tree(t, loop), []string{"vllm.service"}); err == nil {
+		t.Error("a drop-in that links to itself is no error")
+	}
+}
+
+func TestFindInstalled(t *testing.T) {
+	files := map[string]string{
+		"usr/lib/systemd/system/vllm.service":                        "",
+		"etc/systemd/system/vllm.service":                            "-> /dev/null",
+		"usr/lib/systemd/system/vllm@.service":                       "",
+		"etc/systemd/system/vllm@qwen.service":                       "",
+		"usr/local/lib/systemd/system/vllm-big.service":              "",
+		"usr/lib/systemd/system/ollama.service":                      "-> vllm.service",
+		"usr/lib/systemd/system/tgi.service/x":                       "",
+		"usr/lib/systemd/system/vllm-x.timer":                        "",
+		"usr/lib/systemd/system/vllmish.service":                     "",
+		"usr/lib/systemd/system/nginx.service":                       "",
+		"etc/systemd/system/multi-user.target.wants/ollama.service":  "-> /usr/lib/systemd/system/ollama.service",
+		"usr/lib/systemd/system/vllm-.service.d/50-kerngate.conf":    "x",
+		"etc/systemd/system/vllm.service.d/50-kerngate.conf":         "x",
+		"usr/lib/systemd/system/ollama.service.d/50-kerngate.conf":   "x",
+		"usr/lib/systemd/system/not-there.service.d/50-kerngate.con": "x",
+		"lib": "-> usr/lib",
+	}
+	found, err := unit.FindInstalled(tree(t, files), []string{"vllm.service", "vllm@.service", "vllm-.service", "ollama.service", "tgi.service", "nope.service"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, u := range found {
+		state := " open"
+		if u.Gated {
+			state = " gated"
+		}
+		if filepath.Base(u.Path) != u.Name {
+			t.Errorf("%s lies at %s", u.Name, u.Path)
+		}
+		got = append(got, u.Path+state)
+	}
+	want := `/usr/lib/systemd/system/ollama.service gated
+/usr/local/lib/systemd/system/vllm-big.service gated
+/etc/systemd/system/vllm.service open
+/usr/lib/systemd/system/vllm@.service open
+/etc/systemd/system/vllm@qwen.service open`
+	if strings.Join(got, "\n") != want {
+		t.Errorf("found\n%s\nwant\n%s", strings.Join(got, "\n"), want)
+	}
+	if found, err := unit.FindInstalled(tree(t, map[string]string{"etc/hosts": ""}), []string{"vllm.service"}); len(found) > 0 || err != nil {
+		t.Errorf("in a tree without units: %v, %v", found, err)
+	}
+}
+
+func TestSystemdVersion(t *testing.T) {
+	for _, c := range []struct{ name, file, want string }{
+		{"Debian 12", "lib/systemd/libsystemd-shared-252.so", "252"},
+		{"Debian 13", "usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-257.so", "257"},
+		{"arm64", "usr/lib/aarch64-linux-gnu/systemd/libsystemd-shared-257.so", "257"},
+		{"Fedora", "usr/lib/systemd/libsystemd-shared-255.4-1.fc40.so", "255.4-1.fc40"},
+		{"lib64", "usr/lib64/systemd/libsystemd-shared-239.so", "239"},
+		{"other library", "usr/lib/systemd/libsystemd-core-252.so", ""},
+		{"other suffix", "usr/lib/systemd/libsystemd-shared-252.so.debug", ""},
+		{"none", "usr/lib/os-release", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := unit.SystemdVersion(tree(t, map[string]string{c.file: ""}))
+			if got != c.want || err != nil {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
+			}
+		})
+	}
+	if _, err := unit.SystemdVersion(tree(t, map[string]string{"usr/lib/systemd": "-> systemd"})); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a loop of links gives %v, want an error", err)
+	}
+}
