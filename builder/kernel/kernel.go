@@ -24,12 +24,12 @@ import (
 	"github.com/kerngate/kerngate/initcheck/kver"
 )
 
-// maxList bounds modules.dep and modules.builtin; the largest distribution
-// kernels have less than 2 MiB.
-const maxList = 32 << 20
-
-// maxKernels bounds the kernels looked at; real images have a handful.
-const maxKernels = 256
+// Limits on what an image can make us keep.
+const (
+	maxList    = 8 << 20 // bytes of modules.dep or modules.builtin; the largest distribution kernels have less than 2 MiB
+	maxKernels = 256     // real images have a handful
+	maxModules = 1 << 20 // of all kernels together; a distribution kernel has some 7000
+)
 
 // State is what became of a module in one kernel.
 type State string
@@ -81,27 +81,28 @@ func ModuleName(file string) string {
 // List finds the kernels of a tree, oldest release first.
 func List(t rootfs.Tree) ([]Kernel, error) {
 	var out []Kernel
-	seen := map[string]bool{}
+	seen, modules := map[string]bool{}, 0
 	for _, dir := range []string{"/usr/lib/modules", "/lib/modules"} {
 		literal, entries, err := readDir(t, dir)
 		if err != nil {
 			return nil, err
 		}
 		for _, e := range entries {
-			where := path.Join(literal, e.Name)
-			if e.Type != fs.ModeDir || seen[where] {
+			name := path.Join(literal, e.Name)
+			if seen[name] {
 				continue
 			}
-			seen[where] = true
-			k, found, err := read(t, e.Name, where)
+			seen[name] = true
+			k, found, err := read(t, e, literal)
 			if err != nil {
 				return nil, fmt.Errorf("cannot read kernel %s: %w", e.Name, err)
 			}
-			if found {
-				out = append(out, k)
+			if !found {
+				continue
 			}
-			if len(out) > maxKernels {
-				return nil, fmt.Errorf("%s: more than %d kernels", dir, maxKernels)
+			out = append(out, k)
+			if modules += len(k.loadable) + len(k.builtIn); len(out) > maxKernels || modules > maxModules {
+				return nil, fmt.Errorf("%s: more than %d kernels or %d modules", dir, maxKernels, maxModules)
 			}
 		}
 	}
@@ -138,10 +139,22 @@ func readDir(t rootfs.Tree, name string) (literal string, entries []rootfs.Entry
 	return literal, entries, err
 }
 
-// read reads one module directory. One without modules.dep, such as the empty
-// shell that a removed kernel leaves, is no kernel.
-func read(t rootfs.Tree, release, dir string) (Kernel, bool, error) {
-	k := Kernel{Release: release, Modules: dir, loadable: map[string]bool{}, builtIn: map[string]bool{}}
+// read reads one module directory, or one that a link leads to, as modprobe(8)
+// does. One without modules.dep, such as the empty shell that a removed kernel
+// leaves, is no kernel.
+func read(t rootfs.Tree, e rootfs.Entry, parent string) (Kernel, bool, error) {
+	k := Kernel{Release: e.Name, loadable: map[string]bool{}, builtIn: map[string]bool{}}
+	if e.Type != fs.ModeDir && e.Type != fs.ModeSymlink {
+		return k, false, nil
+	}
+	dir, err := rootfs.Resolve(t, path.Join(parent, e.Name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, false, nil
+	}
+	if err != nil {
+		return k, false, err
+	}
+	k.Modules = dir
 	deps, err := rootfs.ReadFile(t, dir+"/modules.dep", maxList)
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, false, nil
@@ -184,9 +197,19 @@ func (k *Kernel) findImage(t rootfs.Tree) error {
 		defer f.Close()
 		// An image that is no bzImage has no header to read.
 		if version, err := bzimage.KVer(io.NewSectionReader(f, 0, f.Size())); err == nil {
-			k.ImageRelease, _, _ = strings.Cut(version, " ")
+			k.ImageRelease = printable(version)
 		}
 		return nil
 	}
 	return nil
+}
+
+// printable gives the release at the front of a version text, or nothing where it
+// would garble a terminal.
+func printable(version string) string {
+	release, _, _ := strings.Cut(version, " ")
+	if strings.ContainsFunc(release, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return ""
+	}
+	return release
 }
