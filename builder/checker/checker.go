@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"debug/elf"
 	"embed"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -94,14 +95,22 @@ func elfMachine(t rootfs.Tree, name string) (elf.Machine, error) {
 	}
 	defer f.Close()
 	header := make([]byte, 20)
+	if f.Size() < int64(len(header)) {
+		return 0, fmt.Errorf("size is %d bytes, want %d or more", f.Size(), len(header))
+	}
 	if _, err := io.ReadFull(io.NewSectionReader(f, 0, f.Size()), header); err != nil {
 		return 0, err
 	}
 	if !bytes.Equal(header[:4], []byte(elf.ELFMAG)) {
 		return 0, fmt.Errorf("its first bytes are %x, want %x", header[:4], elf.ELFMAG)
 	}
-	if header[5] == byte(elf.ELFDATA2MSB) {
-		return elf.Machine(uint16(header[18])<<8 | uint16(header[19])), nil
+	order, machine := elf.Data(header[5]), binary.LittleEndian.Uint16(header[18:])
+	if order == elf.ELFDATA2MSB {
+		machine = binary.BigEndian.Uint16(header[18:])
 	}
-	return elf.Machine(uint16(header[19])<<8 | uint16(header[18])), nil
+	// Machines that we have a checker for come in other kinds, too.
+	if _, ours := machines[elf.Machine(machine)]; ours && (order != elf.ELFDATA2LSB || elf.Class(header[4]) != elf.ELFCLASS64) {
+		return 0, fmt.Errorf("it is %v %v %v, want a 64-bit little-endian program", elf.Machine(machine), elf.Class(header[4]), order)
+	}
+	return elf.Machine(machine), nil
 }
