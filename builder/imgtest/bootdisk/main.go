@@ -3,8 +3,8 @@
 //
 //	bootdisk -disk X.raw -kernel VMLINUZ -initrd INITRD [-expect REGEXP] [-timeout 4m] [-all]
 //
-// It exits 0 if the image reported, and if one of the report's lines matches -expect;
-// else 1; 2 for a wrong command line. The image is not written. It serves make demo.
+// It exits 0 if the image reported and its report matches -expect, else 1; 2 for a
+// wrong command line. The image is not written. It serves make demo.
 package main
 
 import (
@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.Kernel, "kernel", "", "kernel to boot")
 	flags.StringVar(&o.Initrd, "initrd", "", "its initramfs")
 	flags.DurationVar(&o.Timeout, "timeout", imgtest.DefaultTimeout, "longest life of the machine")
-	expect := flags.String("expect", "", "regular expression that a line of the report must match")
+	expect := flags.String("expect", "", "regular expression that the report must match; ^ and $ match at its lines")
 	all := flags.Bool("all", false, "show the whole console")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -70,7 +70,7 @@ func boot(ctx context.Context, o imgtest.MachineOptions, want *regexp.Regexp) (e
 		return err
 	}
 	if !want.MatchString(report.Text) {
-		return fmt.Errorf("no line of the report matches %q", want)
+		return fmt.Errorf("report does not match %q", want)
 	}
 	return nil
 }
