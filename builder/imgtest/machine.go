@@ -92,7 +92,7 @@ func qemuArgs(o MachineOptions, accel []string) []string {
 	args := append([]string{
 		"-nodefaults", "-no-user-config", "-no-reboot",
 		"-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none",
-		"-smp", "2", "-m", fmt.Sprint(cmp.Or(o.Memory, 1024)),
+		"-m", fmt.Sprint(cmp.Or(o.Memory, 1024)),
 	}, accel...)
 	if o.Disk != "" {
 		// A comma in a file name is written twice: qemu-options, "-drive".

@@ -6,6 +6,8 @@ package main
 import (
 	"os"
 	"runtime/debug"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/kerngate/kerngate/initcheck/command"
@@ -34,7 +36,18 @@ func main() {
 		Stdout:       os.Stdout,
 		Stderr:       os.Stderr,
 	}
+	program.StderrIsJournal = stderrIsJournal()
 	os.Exit(program.Run(os.Args[1:]))
+}
+
+// stderrIsJournal compares stderr with what systemd says it connected to the journal:
+// systemd.exec(5), JOURNAL_STREAM. A doubt is no: a line twice is better than none.
+func stderrIsJournal() bool {
+	var st syscall.Stat_t
+	if err := syscall.Fstat(syscall.Stderr, &st); err != nil {
+		return false
+	}
+	return os.Getenv("JOURNAL_STREAM") == strconv.FormatUint(st.Dev, 10)+":"+strconv.FormatUint(st.Ino, 10)
 }
 
 func programVersion() string {

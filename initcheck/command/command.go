@@ -61,6 +61,9 @@ type Program struct {
 	Now          func() time.Time
 
 	Stdout, Stderr io.Writer
+	// StderrIsJournal: what goes to Stderr ends up in the journal, where Journal
+	// writes already.
+	StderrIsJournal bool
 }
 
 // Run runs one verb and gives the exit code. args are those after the program's
@@ -249,12 +252,24 @@ func (p Program) record(j judgement, verb string) error {
 // tell writes the report to stderr and to the logs. What goes wrong there changes
 // no verdict; a log that hangs is left behind.
 func (p Program) tell(r notify.Report) {
-	fmt.Fprintln(p.Stderr, r.Line())
+	if !p.StderrIsJournal {
+		fmt.Fprintln(p.Stderr, r.Line())
+	}
 	if refusals := r.Refusals(); len(refusals) > 1 {
 		for _, f := range refusals {
 			fmt.Fprintf(p.Stderr, "initcheck: %s: %s\n", f.Outcome, notify.Printable(f.Text))
 		}
 	}
+	if err := p.log(r); err != nil {
+		if p.StderrIsJournal {
+			fmt.Fprintln(p.Stderr, r.Line())
+		}
+		p.complain(err)
+	}
+}
+
+// log writes the report to all logs.
+func (p Program) log(r notify.Report) error {
 	done := make(chan error, 1)
 	go func() {
 		var errs []error
@@ -270,9 +285,9 @@ func (p Program) tell(r notify.Report) {
 	}()
 	select {
 	case err := <-done:
-		p.complain(err)
+		return err
 	case <-time.After(p.TellDeadline):
-		p.complain(fmt.Errorf("the logs took longer than %v", p.TellDeadline))
+		return fmt.Errorf("the logs took longer than %v", p.TellDeadline)
 	}
 }
 

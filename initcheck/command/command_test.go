@@ -324,6 +324,21 @@ func TestLogsThatFail(t *testing.T) {
 	}
 }
 
+// TestVerdictStandsOnceInTheJournal: under systemd stderr ends up in the journal too.
+func TestVerdictStandsOnceInTheJournal(t *testing.T) {
+	m := newMachine(t)
+	m.kernel(oldKernel)
+	m.write("lib/modules/"+oldKernel+"/modules.builtin", "a/b.ko\n")
+	m.StderrIsJournal = true
+	m.wantCode(1, "check")
+	if m.err.Len() != 0 || len(m.messages) != 1 {
+		t.Errorf("stderr has %q and the journal %q, want one line in the journal alone", &m.err, m.messages)
+	}
+	m.Journal.Send = func(string, journal.Priority, map[string]string) error { return errors.New("no journald") }
+	m.wantCode(1, "check")
+	m.wantOutput(&m.err, "below the floor", "no journald")
+}
+
 func TestLogsThatHangOrPanic(t *testing.T) {
 	for name, send := range map[string]func(string, journal.Priority, map[string]string) error{
 		"took longer than": func(string, journal.Priority, map[string]string) error { select {} },
