@@ -46,22 +46,13 @@ func processorTime(b *testing.B) time.Duration {
 func BenchmarkPatch(b *testing.B) {
 	disk := imgtest.Image(b, "bookworm").Disk
 	dir := b.TempDir()
-	var copied, patched, virt spent
+	var copied, patched spent
 	add := func(sum *spent, s spent) { sum.wall += s.wall; sum.cpu += s.cpu }
 	for b.Loop() {
 		out := filepath.Join(dir, "copy.raw")
 		add(&copied, measure(b, func() { runTool(b, "cp", "--sparse=auto", disk, out) }))
 		remove(b, out)
 		add(&patched, measure(b, func() { apply(b, disk, out) }))
-		if _, err := exec.LookPath("virt-customize"); err == nil {
-			tree := writesOf(b, disk)
-			again := filepath.Join(dir, "virt.raw")
-			add(&virt, measure(b, func() {
-				runTool(b, "cp", "--sparse=auto", disk, again)
-				runTool(b, "virt-customize", "-q", "-a", again, "--copy-in", filepath.Join(tree, "etc")+":/", "--copy-in", filepath.Join(tree, "usr")+":/")
-			}))
-			remove(b, again)
-		}
 		remove(b, out)
 	}
 	n := float64(b.N)
@@ -69,11 +60,24 @@ func BenchmarkPatch(b *testing.B) {
 	b.ReportMetric(patched.cpu/n, "patch-cpu-s/op")
 	b.ReportMetric((patched.cpu-copied.cpu)/n, "cpu-over-copy-s/op")
 	b.ReportMetric(patched.wall/copied.wall, "wall-patch/copy")
-	if virt.wall > 0 {
-		b.ReportMetric(virt.wall/patched.wall, "wall-virt-customize/patch")
+	if _, err := exec.LookPath("virt-customize"); err != nil {
+		b.Log("virt-customize is not installed (apt-get install libguestfs-tools): no comparison with it")
 		return
 	}
-	b.Log("virt-customize is not installed (apt-get install libguestfs-tools): no comparison with it")
+	virt := measure(b, func() { virtCustomize(b, disk, filepath.Join(dir, "virt.raw")) })
+	b.ReportMetric(virt.wall/(patched.wall/n), "wall-virt-customize/patch")
+}
+
+// virtCustomize makes the same writes on a copy, once: it takes a minute without KVM,
+// which it is not let near, because a /dev/kvm that is there may hang.
+func virtCustomize(b *testing.B, disk, out string) {
+	b.Helper()
+	b.Setenv("LIBGUESTFS_BACKEND", "direct")
+	b.Setenv("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg")
+	tree := writesOf(b, disk)
+	runTool(b, "cp", "--sparse=auto", disk, out)
+	runTool(b, "virt-customize", "-q", "--no-network", "-a", out, "--copy-in", filepath.Join(tree, "etc")+":/", "--copy-in", filepath.Join(tree, "usr")+":/")
+	remove(b, out)
 }
 
 func apply(b *testing.B, disk, out string) {
