@@ -6,6 +6,9 @@
 // first serial port, line by line. The kernel is booted directly, so the boot loader
 // in the image is not exercised.
 //
+// For readers of file systems it has an outside judge: [ReadWithDebugfs] reads all
+// that [ReadTree] does, and [Differences] compares.
+//
 // The images print a report between two marks when their boot has ended; a [Report]
 // holds it. The package does not import testing: kerngate can boot images with it.
 package imgtest

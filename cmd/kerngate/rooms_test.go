@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"builder/kernel":           {"builder/rootfs", "initcheck/kver"},
 	"builder/image":            {"builder/rootfs", "builder/ext4"},
 	"builder":                  {"builder/", "profiles", "initcheck/policy", "initcheck/kver"},
-	"builder/imgtest":          {},
+	"builder/imgtest":          {"builder/rootfs"},
 	"profiles":                 {"initcheck/policy", "initcheck/kver"},
 	"initcheck/kver":           {},
 	"initcheck/policy":         {"initcheck/kver"},
