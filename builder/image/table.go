@@ -25,6 +25,8 @@ type partition struct {
 	number int
 	kind   string // type GUID in upper case, or MBR type as two hex digits
 	label  string
+	uuid   string // as in PARTUUID= of fstab(5), in lower case
+	hidden bool   // not to be found by its type (UAPI.2, the no-auto flag)
 	start  int64
 	size   int64
 }
@@ -34,6 +36,7 @@ type table struct {
 	scheme     string
 	sectorSize int64
 	partitions []partition
+	warnings   []string // what is odd about it and does not stop us
 }
 
 // disk is an image as the library wants it: a file, of which it uses ReadAt and
@@ -46,11 +49,6 @@ func (disk) Close() error               { return nil }
 // readTable reads the partition table of r, which is size bytes long.
 func readTable(r io.ReaderAt, size int64) (table, error) {
 	d := disk{io.NewSectionReader(r, 0, size)}
-	for _, sector := range []int64{512, 4096} {
-		if found, err := hasGPT(d, sector, sector); err != nil || found {
-			return orGPT(d, sector, err)
-		}
-	}
 	head := make([]byte, 512)
 	if n, err := d.ReadAt(head, 0); n < len(head) {
 		if errors.Is(err, io.EOF) {
@@ -58,10 +56,38 @@ func readTable(r io.ReaderAt, size int64) (table, error) {
 		}
 		return table{scheme: "none", sectorSize: 512}, err
 	}
+	protective, foreign := entries(head)
+	for _, sector := range []int64{512, 4096} {
+		found, err := hasGPT(d, sector, sector)
+		switch {
+		case err == nil && !found:
+		case err == nil && protective == 0 && foreign > 0:
+			// A disk that got an MBR later. Linux does not look at the GPT either
+			// (is_pmbr_valid in block/partitions/efi.c).
+			t, err := readMBR(d)
+			t.warnings = append(t.warnings, "there is a GPT too, which the MBR says nothing about: the MBR is used, as Linux does")
+			return t, err
+		default:
+			return orGPT(d, sector, err)
+		}
+	}
 	if head[510] != 0x55 || head[511] != 0xaa {
 		return table{scheme: "none", sectorSize: 512}, nil
 	}
 	return readMBR(d)
+}
+
+// entries counts what the entries of an MBR do: protect a GPT, or something else.
+func entries(record []byte) (protective, foreign int) {
+	for slot := 446; slot < 510 && record[510] == 0x55 && record[511] == 0xaa; slot += 16 {
+		switch kind, count := record[slot+4], binary.LittleEndian.Uint32(record[slot+12:]); {
+		case kind == typeProtective:
+			protective++
+		case kind != 0 && count != 0:
+			foreign++
+		}
+	}
+	return protective, foreign
 }
 
 func orGPT(d disk, sector int64, err error) (table, error) {
@@ -128,6 +154,9 @@ func readGPT(d disk, sector int64) (t table, err error) {
 		return table{}, &Error{Fact: fmt.Sprintf("GPT is damaged: %v", err), Advice: "look at the table with sgdisk -v"}
 	}
 	t = table{scheme: "gpt", sectorSize: sector}
+	if t.warnings, err = oddities(d, sector, parsed.RecoveredFromBackup); err != nil {
+		return table{}, err
+	}
 	for _, p := range parsed.Partitions {
 		if p.Type == gpt.Unused {
 			continue
@@ -136,10 +165,41 @@ func readGPT(d disk, sector int64) (t table, err error) {
 		if err != nil {
 			return table{}, err
 		}
-		one.label = p.Name
+		one.label, one.uuid, one.hidden = p.Name, strings.ToLower(p.GUID), p.Attributes&noAuto != 0
 		t.partitions = append(t.partitions, one)
 	}
 	return t, nil
+}
+
+// noAuto is the attribute of a partition that its type says nothing about
+// (UAPI.2, Discoverable Partitions Specification, SD_GPT_FLAG_NO_AUTO).
+const noAuto = 1 << 63
+
+// oddities says what is unusual about a GPT that can be read.
+func oddities(d disk, sector int64, recovered bool) ([]string, error) {
+	var out []string
+	if recovered {
+		out = append(out, "the first GPT is damaged or gone: its backup was read; sgdisk -e or gdisk can mend it")
+	} else {
+		header := make([]byte, 40)
+		if _, err := d.ReadAt(header, sector); err != nil {
+			return nil, err
+		}
+		switch backup, last := binary.LittleEndian.Uint64(header[32:]), uint64(d.Size()/sector-1); {
+		case backup < last:
+			out = append(out, fmt.Sprintf("the backup GPT is at sector %d, the image ends with sector %d: it was grown; sgdisk -e moves the backup to the end", backup, last))
+		case backup > last:
+			out = append(out, fmt.Sprintf("the backup GPT is at sector %d, the image ends with sector %d: it was cut behind its last partition; sgdisk -e writes a new backup", backup, last))
+		}
+	}
+	record := make([]byte, 512)
+	if _, err := d.ReadAt(record, 0); err != nil {
+		return nil, err
+	}
+	if _, n := entries(record); n > 0 {
+		out = append(out, fmt.Sprintf("hybrid MBR: the GPT is used, the MBR entries beside it (%d) are not", n))
+	}
+	return out, nil
 }
 
 // newPartition checks a partition given in sectors against the image.
@@ -179,7 +239,8 @@ func readMBR(d disk) (table, error) {
 		// A boot sector alone, such as one of a bare file system.
 		return table{scheme: "none", sectorSize: 512}, nil
 	}
-	t, logical := table{scheme: "mbr", sectorSize: 512}, chain{disk: d, number: 5}
+	id := parsed.UUID()
+	t, logical := table{scheme: "mbr", sectorSize: 512}, chain{disk: d, id: id, number: 5}
 	for i, p := range parsed.Partitions {
 		if p == nil || p.Type == mbr.Empty || p.Size == 0 {
 			continue
@@ -197,6 +258,7 @@ func readMBR(d disk) (table, error) {
 		if err != nil {
 			return table{}, err
 		}
+		one.uuid = mbrUUID(id, one.number)
 		t.partitions = append(t.partitions, one)
 	}
 	if t.partitions = append(t.partitions, logical.found...); len(t.partitions) == 0 {
@@ -204,6 +266,11 @@ func readMBR(d disk) (table, error) {
 	}
 	return t, nil
 }
+
+// mbrUUID is what stands for the identity of a partition of a disk without a GPT:
+// the disk's, which is 8 hex digits, and the number (part_uuid in the kernel's
+// block/partitions/msdos.c).
+func mbrUUID(disk string, number int) string { return fmt.Sprintf("%s-%02x", disk, number) }
 
 // readBackupGPT is for a disk that says it has a GPT and lost the first header.
 func readBackupGPT(d disk) (table, error) {
@@ -219,7 +286,8 @@ func readBackupGPT(d disk) (table, error) {
 // does: an empty record takes no number.
 type chain struct {
 	disk   disk
-	number int // of the next one
+	id     string // of the disk
+	number int    // of the next one
 	found  []partition
 }
 
@@ -267,6 +335,7 @@ func (c *chain) record(at, base uint64) (next uint64, more bool, err error) {
 			if err != nil {
 				return 0, false, err
 			}
+			p.uuid = mbrUUID(c.id, c.number)
 			c.number++
 			c.found = append(c.found, p)
 		}

@@ -279,6 +279,72 @@ func TestReadTable(t *testing.T) {
 	}
 }
 
+// TestReadTableWarns has tables that can be read and are not as they should be.
+func TestReadTableWarns(t *testing.T) {
+	const mbr = "mbr 512\n1 83 34+50 \"\""
+	hybrid := func(entries ...byte) func(t *testing.T, file string) {
+		return func(t *testing.T, file string) { change(t, file, 446, entries...) }
+	}
+	for _, c := range []struct {
+		name       string
+		change     func(t *testing.T, file string)
+		want, fact string
+	}{
+		{"as it should be", func(*testing.T, string) {}, sparseWant, ""},
+		{"grown", func(t *testing.T, file string) { resize(t, file, 4*tinySize) }, sparseWant, "the backup GPT is at sector 127, the image ends with sector 511: it was grown"},
+		{"cut behind the last partition", func(t *testing.T, file string) { resize(t, file, 100*sector) }, sparseWant, "the backup GPT is at sector 127, the image ends with sector 99: it was cut"},
+		{"first header damaged", func(t *testing.T, file string) { change(t, file, sector+20, 1) }, sparseWant, "the first GPT is damaged or gone: its backup was read"},
+		{"first header wiped", func(t *testing.T, file string) { change(t, file, sector, make([]byte, sector)...) }, sparseWant, "its backup was read"},
+		{"entries damaged", func(t *testing.T, file string) { change(t, file, 2*sector+40, 0xff) }, sparseWant, "its backup was read"},
+		{"hybrid", hybrid(append(mbrEntry(0xee, 1, 33), mbrEntry(0x83, 34, 50)...)...), sparseWant, "hybrid MBR: the GPT is used, the MBR entries beside it (1) are not"},
+		{"hybrid, as gdisk may lay it", hybrid(append(append(mbrEntry(0x83, 60, 31), mbrEntry(0xef, 40, 20)...), mbrEntry(0xee, 1, 33)...)...), sparseWant, "the MBR entries beside it (2) are not"},
+		{"hybrid without its first header", func(t *testing.T, file string) {
+			hybrid(append(mbrEntry(0x83, 34, 50), mbrEntry(0xee, 1, 33)...)...)(t, file)
+			change(t, file, sector, make([]byte, sector)...)
+		}, sparseWant, "hybrid MBR"},
+		{"MBR over an old GPT", hybrid(mbrEntry(0x83, 34, 50)...), mbr, "there is a GPT too, which the MBR says nothing about: the MBR is used"},
+		{"no MBR", func(t *testing.T, file string) { change(t, file, 0, make([]byte, sector)...) }, sparseWant, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := sparseGPT(t)
+			c.change(t, file)
+			got, err := read(t, file)
+			if err != nil || got.String() != c.want {
+				t.Errorf("table is\n%v\n%v\nwant\n%s", got, err, c.want)
+			}
+			text := strings.Join(got.warnings, "\n")
+			if (c.fact == "") != (text == "") || !strings.Contains(text, c.fact) {
+				t.Errorf("warnings are %q, want %q", got.warnings, c.fact)
+			}
+		})
+	}
+}
+
+// TestPartUUID holds what PARTUUID= names against partx.
+func TestPartUUID(t *testing.T) {
+	for name, file := range map[string]string{"GPT": sparseGPT(t), "MBR": logical(t)} {
+		got, err := read(t, file)
+		if err != nil || len(got.partitions) < 3 {
+			t.Fatalf("%s: %v, %v, want some partitions", name, got, err)
+		}
+		judge := "\n" + tool(t, "", "partx", "util-linux", "--raw", "--noheadings", "--output", "NR,UUID", file)
+		for _, p := range got.partitions {
+			if want := fmt.Sprintf("\n%d %s\n", p.number, p.uuid); p.uuid == "" || !strings.Contains(judge, want) {
+				t.Errorf("%s: PARTUUID of partition %d is %q; partx says%s", name, p.number, p.uuid, judge)
+			}
+		}
+	}
+}
+
+// TestNoAuto reads the flag that takes a partition out of discovery.
+func TestNoAuto(t *testing.T) {
+	file := gptDisk(t, "1: start=34, size=8, type="+guidRoot+", attrs=\"GUID:63\"", "2: start=42, size=8, attrs=\"GUID:60\", type="+guidRoot)
+	got, err := read(t, file)
+	if err != nil || len(got.partitions) != 2 || !got.partitions[0].hidden || got.partitions[1].hidden {
+		t.Errorf("table is %+v, %v, want the first of 2 hidden", got, err)
+	}
+}
+
 // mbrEntry is one entry of an MBR or an extended boot record, CHS left out.
 func mbrEntry(kind byte, start, count uint32) []byte {
 	out := []byte{0, 0, 0, 0, kind, 0, 0, 0}
