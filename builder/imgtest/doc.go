@@ -1,8 +1,8 @@
 // Package imgtest is the test harness for whole images: it has Debian images made by
 // testdata/boot/mkimage, boots them in QEMU and reads their console.
 //
-// A [Machine] is one run of QEMU on a snapshot: the image file is opened for reading
-// only. It has no network, no display and no monitor; all that it says comes over the
+// A [Machine] is one run of QEMU on a snapshot, unless asked otherwise: the image file
+// is opened for reading only. It has no network, no display and no monitor; all that it says comes over the
 // first serial port, line by line. The kernel is booted directly, so the boot loader
 // in the image is not exercised.
 //

@@ -31,13 +31,14 @@ var ErrMachine = errors.New("machine did not print what was waited for")
 
 // MachineOptions say what to boot. Disk, Kernel and Initrd are file names.
 type MachineOptions struct {
-	Disk    string        // raw image, the guest's /dev/vda; never written
-	Kernel  string        // bzImage
-	Initrd  string        // initramfs; empty: none
-	Append  []string      // kernel arguments after ours; root=/dev/vda2 is ours
-	Memory  int           // MiB; 0: 1024
-	Timeout time.Duration // for the whole life of the machine; 0: DefaultTimeout
-	Console io.Writer     // gets every console line as it comes, without escape sequences; nil: nobody
+	Disk     string        // raw image, the guest's /dev/vda
+	Writable bool          // the guest's writes go into Disk; else it is never written
+	Kernel   string        // bzImage
+	Initrd   string        // initramfs; empty: none
+	Append   []string      // kernel arguments after ours; root=/dev/vda2 is ours
+	Memory   int           // MiB; 0: 1024
+	Timeout  time.Duration // for the whole life of the machine; 0: DefaultTimeout
+	Console  io.Writer     // gets every console line as it comes, without escape sequences; nil: nobody
 }
 
 // Machine is a running QEMU. Its methods are for one goroutine.
@@ -95,8 +96,12 @@ func qemuArgs(o MachineOptions, accel []string) []string {
 		"-m", fmt.Sprint(cmp.Or(o.Memory, 1024)),
 	}, accel...)
 	if o.Disk != "" {
+		snapshot := "on"
+		if o.Writable {
+			snapshot = "off"
+		}
 		// A comma in a file name is written twice: qemu-options, "-drive".
-		args = append(args, "-drive", "if=virtio,format=raw,snapshot=on,cache=unsafe,file="+strings.ReplaceAll(o.Disk, ",", ",,"))
+		args = append(args, "-drive", "if=virtio,format=raw,snapshot="+snapshot+",cache=unsafe,file="+strings.ReplaceAll(o.Disk, ",", ",,"))
 	}
 	if o.Initrd != "" {
 		args = append(args, "-initrd", o.Initrd)
