@@ -15,38 +15,66 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrPartlyChanged is met where a directory could not be left either as it was or as
+// the edits want it.
+var ErrPartlyChanged = errors.New("the directory is left with a part of the changes")
+
 // Apply makes the edits in order, then asks check whether the result is right. If
 // an edit cannot be made, or check fails, all are taken back, newest first, and
-// the directory is as it was, but for change times (ctime). Labels of symbolic
-// links are set through /proc.
+// the directory is as it was, but for change times (ctime); if that cannot be done
+// the error is [ErrPartlyChanged], too. Parent directories keep their times. Labels
+// of symbolic links are set through /proc.
 func (d *Dir) Apply(edits []Edit, check func() error) error {
-	undo := &undoLog{dir: d}
+	undo := &undoLog{dir: d, times: map[string]time.Time{}}
 	for i, e := range edits {
 		if err := d.apply(e, i, undo); err != nil {
 			err = fmt.Errorf("cannot %s %s: %w", e.Op, e.Path, err)
-			return errors.Join(err, undo.rollback())
+			return errors.Join(err, partly(undo.rollback()))
 		}
 	}
 	if err := check(); err != nil {
-		return errors.Join(err, undo.rollback())
+		return errors.Join(err, partly(undo.rollback()))
 	}
-	return errors.Join(undo.commit(), d.settleTimes(edits))
+	return partly(errors.Join(undo.commit(), d.settleTimes(edits, undo.times)))
 }
 
-// settleTimes gives the directories of the list their times again, which have
-// changed with what was then put into them.
-func (d *Dir) settleTimes(edits []Edit) error {
+func partly(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrPartlyChanged, err)
+}
+
+// settleTimes gives the directories that were edited in the times that they had,
+// and those of the list their own, which have changed with what was put into them.
+func (d *Dir) settleTimes(edits []Edit, parents map[string]time.Time) error {
+	for name, at := range parents {
+		if err := d.settleTime(name, at); err != nil {
+			return err
+		}
+	}
 	for _, e := range edits {
-		info, err := d.root.Lstat(rel(e.Path))
-		if e.Op != Mkdir || errors.Is(err, fs.ErrNotExist) || (err == nil && !info.IsDir()) {
-			continue // no directory, or removed by a later edit
+		if e.Op != Mkdir {
+			continue
 		}
-		if err == nil {
-			err = d.root.Chtimes(rel(e.Path), e.ModTime, e.ModTime)
+		if err := d.settleTime(rel(e.Path), e.ModTime); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("cannot set the time of %s: %w", e.Path, err)
-		}
+	}
+	return nil
+}
+
+// settleTime sets the time of a directory; what a later edit removed has none.
+func (d *Dir) settleTime(name string, at time.Time) error {
+	info, err := d.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.IsDir()) {
+		return nil
+	}
+	if err == nil {
+		err = d.root.Chtimes(name, time.Time{}, at)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot set the time of /%s: %w", name, err)
 	}
 	return nil
 }
@@ -56,7 +84,8 @@ func (d *Dir) settleTimes(edits []Edit) error {
 type undoLog struct {
 	dir   *Dir
 	steps []func() error
-	saved []string // a directory stands behind what lies in it
+	saved []string             // a directory stands behind what lies in it
+	times map[string]time.Time // modification times of parents, before the first edit in them
 }
 
 func (u *undoLog) add(step func() error) { u.steps = append(u.steps, step) }
@@ -99,14 +128,17 @@ func (d *Dir) apply(e Edit, serial int, undo *undoLog) error {
 	}
 }
 
-// keepTimes makes the rollback put back a directory's modification time, the
-// last trace of an edit in it.
+// keepTimes notes a directory's modification time, and makes the rollback put it
+// back, the last trace of an edit in it.
 func (d *Dir) keepTimes(name string, undo *undoLog) error {
 	info, err := d.root.Lstat(name)
 	if err != nil {
 		return err
 	}
 	undo.add(func() error { return d.root.Chtimes(name, time.Time{}, info.ModTime()) })
+	if _, known := undo.times[name]; !known {
+		undo.times[name] = info.ModTime()
+	}
 	return nil
 }
 

@@ -410,3 +410,62 @@ func TestUnprivileged(t *testing.T) {
 		t.Errorf("as nobody: %v, %d tests passed, want 5\n%s", err, passed, out)
 	}
 }
+
+// TestParentsKeepTheirTimes: what is put into a directory, replaced in it and removed
+// from it leaves its modification time, so that the same edits give the same tree.
+func TestParentsKeepTheirTimes(t *testing.T) {
+	name := sample(t)
+	dir, err := rootfs.OpenDir(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	parents := []string{"/etc", "/empty", "/full/inside"}
+	before := map[string]time.Time{}
+	for _, p := range parents {
+		info, err := dir.Lstat(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[p] = info.ModTime
+	}
+	edits := []rootfs.Edit{write("/etc/hosts", "new", 0o644), mkdir("/empty/sub", 0o755), write("/empty/sub/x", "x", 0o644), remove("/full/inside/one")}
+	if err := dir.Apply(edits, fine); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range parents {
+		info, err := dir.Lstat(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !info.ModTime.Equal(before[p]) {
+			t.Errorf("time of %s is %v, was %v", p, info.ModTime, before[p])
+		}
+	}
+}
+
+// TestRollbackThatCannotBeMade: whoever reads the error learns that the directory is
+// not as it was.
+func TestRollbackThatCannotBeMade(t *testing.T) {
+	name := sample(t)
+	dir, err := rootfs.OpenDir(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	refuse := errors.New("refused")
+	err = dir.Apply([]rootfs.Edit{write("/etc/hosts", "new", 0o644)}, func() error {
+		saved, err := filepath.Glob(filepath.Join(name, "etc/.kerngate-undo-*"))
+		if err != nil || len(saved) != 1 {
+			t.Fatalf("saved files: %v (%v), want one", saved, err)
+		}
+		return errors.Join(refuse, os.Remove(saved[0]))
+	})
+	if !errors.Is(err, refuse) || !errors.Is(err, rootfs.ErrPartlyChanged) {
+		t.Errorf("error is %v, want %v and %v", err, refuse, rootfs.ErrPartlyChanged)
+	}
+	err = dir.Apply([]rootfs.Edit{write("/etc/hosts", "new", 0o644)}, func() error { return refuse })
+	if !errors.Is(err, refuse) || errors.Is(err, rootfs.ErrPartlyChanged) {
+		t.Errorf("error is %v, want %v alone", err, refuse)
+	}
+}

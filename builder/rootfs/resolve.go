@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"syscall"
 )
 
 // MaxLinks bounds the symbolic links followed for one name, as the kernel does
@@ -53,7 +54,7 @@ func resolve(t Tree, name string, last bool) (string, error) {
 		}
 		info, err := t.Lstat(next)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 			gone, absent, at = true, next, next
 			continue
 		case err != nil:
