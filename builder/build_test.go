@@ -375,10 +375,13 @@ func TestVerifyFindsEveryDamage(t *testing.T) {
 		return v
 	}
 	for _, c := range result.Plan.Changes {
-		if c.After.Type == "directory" || c.Path == builder.ManifestPath {
-			continue
-		}
 		name := filepath.Join(root, c.Path)
+		if c.After.Type != "symlink" {
+			damageMode(t, name, func() bool { return verify().Conforms })
+		}
+		if c.Path == builder.ManifestPath || c.Path == filepath.Dir(builder.ManifestPath) {
+			continue // without the manifest all is foreign
+		}
 		saved := name + ".saved"
 		if err := os.Rename(name, saved); err != nil {
 			t.Fatal(err)
@@ -392,11 +395,34 @@ func TestVerifyFindsEveryDamage(t *testing.T) {
 		if v := verify(); v.Conforms {
 			t.Errorf("%s is something else, and the tree conforms", c.Path)
 		}
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.Rename(saved, name); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if v := verify(); !v.Conforms {
 		t.Errorf("all was put back, and the tree does not conform: %v", v.Checks)
+	}
+}
+
+// damageMode gives a file or directory mode bits that it must not have.
+func damageMode(t *testing.T, name string, conforms func() bool) {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bits := range []fs.FileMode{0o022, fs.ModeSetuid, fs.ModeSticky} {
+		if err := os.Chmod(name, info.Mode()|bits); err != nil {
+			t.Fatal(err)
+		}
+		if conforms() {
+			t.Errorf("%s has the mode bits %v, and the tree conforms", name, bits)
+		}
+	}
+	if err := os.Chmod(name, info.Mode()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -2,10 +2,10 @@ package builder
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -45,12 +45,22 @@ type ManifestEntry struct {
 	Reason string    `json:"reason"`
 }
 
-// readManifest reads the manifest of a tree; nil when there is none.
+// readManifest reads the manifest of a tree; nil when there is none. It lies in the
+// image, so anybody may have written it: what this program would not have written
+// is refused.
 func readManifest(t rootfs.Tree) (*Manifest, error) {
-	data, err := rootfs.ReadFile(t, ManifestPath, maxManifest)
-	if errors.Is(err, fs.ErrNotExist) {
+	info, err := rootfs.Stat(t, ManifestPath)
+	switch {
+	case isMissing(err):
 		return nil, nil
+	case err != nil:
+		return nil, err
+	case !info.Mode.IsRegular():
+		return nil, broken(fmt.Sprintf("it is %s, want a regular file", rootfs.TypeName(info.Mode)))
+	case info.Size > maxManifest:
+		return nil, broken(fmt.Sprintf("size is %d bytes, limit is %d", info.Size, maxManifest))
 	}
+	data, err := rootfs.ReadFile(t, ManifestPath, maxManifest)
 	if err != nil {
 		return nil, err
 	}
@@ -63,10 +73,15 @@ func readManifest(t rootfs.Tree) (*Manifest, error) {
 	if m.Schema != ManifestSchema {
 		return nil, broken(fmt.Sprintf("schema is %d, want %d", m.Schema, ManifestSchema))
 	}
+	last := ""
 	for _, e := range m.Entries {
-		if !writable(e.Path) {
-			return nil, broken(fmt.Sprintf("it lists %q, which kerngate never writes", e.Path))
+		if why := e.fault(); why != "" {
+			return nil, broken(why)
 		}
+		if e.Path <= last {
+			return nil, broken(fmt.Sprintf("it lists %q after %q, want them sorted and each once", e.Path, last))
+		}
+		last = e.Path
 	}
 	return &m, nil
 }
@@ -78,21 +93,50 @@ func broken(why string) error {
 	}
 }
 
-// writable says whether a path is one that a build of ours may create or remove.
-// A manifest lies in the image, so it may have been made to point elsewhere.
-func writable(name string) bool {
+// fault says what of an entry cannot come from a build, or nothing.
+func (e ManifestEntry) fault() string {
+	digest, err := hex.DecodeString(e.SHA256)
+	switch want := opOf(e.Path); {
+	case want == "":
+		return fmt.Sprintf("it lists %q, which kerngate never writes", e.Path)
+	case e.Op != want:
+		return fmt.Sprintf("operation for %q is %q, want %q", e.Path, e.Op, want)
+	case e.Op == rootfs.WriteFile && (err != nil || len(digest) != sha256.Size):
+		return fmt.Sprintf("sha256 of %q is %q, want %d hexadecimal digits", e.Path, e.SHA256, 2*sha256.Size)
+	case e.Op == rootfs.Symlink && e.Target == "":
+		return fmt.Sprintf("target of %q is empty", e.Path)
+	default:
+		return ""
+	}
+}
+
+// opOf says how a build of ours writes a path, or nothing where it never does. Only
+// such paths may be removed because a manifest lists them.
+func opOf(name string) rootfs.Op {
 	if name != path.Clean(name) || !strings.HasPrefix(name, "/") {
-		return false
+		return ""
 	}
 	switch name {
-	case modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath, unit.EnableLink,
-		"/etc/modprobe.d", path.Dir(ManifestPath), path.Dir(policy.Binary), unit.Dir, path.Dir(unit.EnableLink),
-		"/usr", "/usr/lib", "/usr/lib/systemd", "/etc":
-		return true
+	case modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath:
+		return rootfs.WriteFile
+	case unit.EnableLink:
+		return rootfs.Symlink
+	case "/etc", path.Dir(modprobe.File), "/usr", "/usr/lib", "/usr/lib/systemd",
+		path.Dir(ManifestPath), path.Dir(policy.Binary), unit.Dir, path.Dir(unit.EnableLink):
+		return rootfs.Mkdir
 	}
 	rest, ok := strings.CutPrefix(name, unit.Dir+"/")
 	dir, file, inside := strings.Cut(rest, "/")
-	return ok && strings.HasSuffix(dir, ".d") && (!inside || file == unit.DropIn)
+	switch {
+	case !ok || !strings.HasSuffix(dir, ".d"):
+		return ""
+	case !inside:
+		return rootfs.Mkdir
+	case file == unit.DropIn:
+		return rootfs.WriteFile
+	default:
+		return ""
+	}
 }
 
 // encode gives the manifest's bytes: sorted, indented, no times.
@@ -102,13 +146,14 @@ func (m *Manifest) encode() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// entry finds what the manifest says of a path.
+// entry finds what a manifest that was read says of a path.
 func (m *Manifest) entry(name string) (ManifestEntry, bool) {
 	if m == nil {
 		return ManifestEntry{}, false
 	}
-	i := slices.IndexFunc(m.Entries, func(e ManifestEntry) bool { return e.Path == name })
-	if i < 0 {
+	byPath := func(e ManifestEntry, name string) int { return strings.Compare(e.Path, name) }
+	i, found := slices.BinarySearchFunc(m.Entries, name, byPath)
+	if !found {
 		return ManifestEntry{}, false
 	}
 	return m.Entries[i], true

@@ -122,7 +122,13 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &comparison{tree: t, old: old, uid: owner.UID, gid: owner.GID, plan: &Plan{Profile: p.Name, Digest: p.Digest(), wanted: files, Changes: []Change{}, Warnings: []string{}}}
+	c := &comparison{
+		tree: t, old: old, uid: owner.UID, gid: owner.GID, ours: map[string]bool{}, claimed: map[string]wanted{},
+		plan: &Plan{Profile: p.Name, Digest: p.Digest(), Changes: []Change{}, Warnings: []string{}},
+	}
+	if err := c.findOurs(); err != nil {
+		return nil, nil, err
+	}
 	for _, w := range files {
 		if err := c.add(w); err != nil {
 			return nil, nil, fmt.Errorf("cannot plan %s: %w", w.path, err)
@@ -139,10 +145,10 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 	return c.plan, append(c.obstacles, found...), nil
 }
 
-// withManifest adds missing directories and, last, the manifest of it all.
+// withManifest adds directories and, last, the manifest of it all.
 func withManifest(t rootfs.Tree, files []wanted, old *Manifest, p profiles.Profile, tool string) ([]wanted, error) {
 	files = append(files, wanted{path: ManifestPath, op: rootfs.WriteFile, mode: 0o644, reason: "what this build wrote"})
-	files, err := withParents(t, files)
+	files, err := withParents(t, files, old)
 	if err != nil {
 		return nil, err
 	}
@@ -150,27 +156,8 @@ func withManifest(t rootfs.Tree, files []wanted, old *Manifest, p profiles.Profi
 	for _, w := range files[:len(files)-1] {
 		m.Entries = append(m.Entries, w.entry())
 	}
-	m.keepDirectories(old, files)
 	files[len(files)-1].data, err = m.encode()
 	return files, err
-}
-
-// keepDirectories carries over the directories that an earlier build made and
-// that still hold something of ours.
-func (m *Manifest) keepDirectories(old *Manifest, files []wanted) {
-	if old == nil {
-		return
-	}
-	for _, e := range old.Entries {
-		if _, known := m.entry(e.Path); known || e.Op != rootfs.Mkdir || !holds(e.Path, files) {
-			continue
-		}
-		m.Entries = append(m.Entries, e)
-	}
-}
-
-func holds(dir string, files []wanted) bool {
-	return slices.ContainsFunc(files, func(w wanted) bool { return strings.HasPrefix(w.path, dir+"/") })
 }
 
 // comparison gathers changes and obstacles.
@@ -179,7 +166,29 @@ type comparison struct {
 	old       *Manifest
 	uid, gid  uint32
 	plan      *Plan
+	ours      map[string]bool   // literal paths of what old lists
+	claimed   map[string]wanted // by literal path
 	obstacles []obstacle
+}
+
+// findOurs follows the links in the tree to what an earlier build wrote.
+func (c *comparison) findOurs() error {
+	if c.old == nil {
+		return nil
+	}
+	for _, e := range c.old.Entries {
+		literal, err := rootfs.ResolveParent(c.tree, e.Path)
+		if err != nil && !isMissing(err) {
+			return err
+		}
+		c.ours[literal] = true
+	}
+	return nil
+}
+
+// hinder notes what is in the way of a wanted thing.
+func (c *comparison) hinder(what, why, advice string) {
+	c.obstacles = append(c.obstacles, obstacle{what, why, advice})
 }
 
 // add plans one wanted thing, unless the tree has it already.
@@ -188,26 +197,34 @@ func (c *comparison) add(w wanted) error {
 	if err != nil && !isMissing(err) {
 		return err
 	}
+	after := c.wantedState(w)
+	if other, taken := c.claimed[literal]; taken {
+		// Links in the tree may lead two paths to one place.
+		if c.wantedState(other) != after {
+			c.hinder(w.path, "a link in the image makes it one with "+other.path, "remove the link from the image")
+		}
+		return nil
+	}
+	w.literal = literal
+	c.claimed[literal] = w
+	c.plan.wanted = append(c.plan.wanted, w)
 	before, err := stateOf(c.tree, literal)
-	if err != nil {
+	if err != nil || before == after {
 		return err
 	}
-	after := c.wantedState(w)
-	if before == after {
-		return nil
+	switch absent := before.Type == "absent"; {
+	case !absent && !c.ours[literal] && w.path != ManifestPath:
+		c.hinder(literal, "it exists and kerngate did not write it", "look at the file; remove it from the image if it may go")
+	case !absent && before.Type != "directory" && w.op == rootfs.Mkdir:
+		c.hinder(literal, "it is no longer a directory", "remove it from the image")
+	case before.Type == "directory" && w.op != rootfs.Mkdir:
+		c.hinder(literal, "it is a directory", "remove it from the image")
+	default:
+		c.plan.Changes = append(c.plan.Changes, Change{
+			Volume: "root", Path: literal, Op: w.op, Before: before, After: after, Reason: w.reason,
+			edit: rootfs.Edit{Op: w.op, Path: literal, Mode: w.mode, UID: c.uid, GID: c.gid, Data: w.data, Target: w.target},
+		})
 	}
-	if _, ours := c.old.entry(w.path); before.Type != "absent" && !ours && w.path != ManifestPath {
-		c.obstacles = append(c.obstacles, obstacle{literal, "it exists and kerngate did not write it", "look at the file; remove it from the image if it may go"})
-		return nil
-	}
-	if before.Type == "directory" && w.op != rootfs.Mkdir {
-		c.obstacles = append(c.obstacles, obstacle{literal, "it is a directory", "remove it from the image"})
-		return nil
-	}
-	c.plan.Changes = append(c.plan.Changes, Change{
-		Volume: "root", Path: literal, Op: w.op, Before: before, After: after, Reason: w.reason,
-		edit: rootfs.Edit{Op: w.op, Path: literal, Mode: w.mode, UID: c.uid, GID: c.gid, Data: w.data, Target: w.target},
-	})
 	return nil
 }
 
@@ -230,10 +247,12 @@ func (c *comparison) dropStale(files []wanted) error {
 	if c.old == nil {
 		return nil
 	}
-	removed := map[string]bool{}
+	kept, removed := map[string]bool{}, map[string]bool{}
+	for _, w := range files {
+		kept[w.path] = true
+	}
 	for _, e := range slices.Backward(c.old.Entries) {
-		kept := slices.ContainsFunc(files, func(w wanted) bool { return w.path == e.Path })
-		if kept || (e.Op == rootfs.Mkdir && holds(e.Path, files)) {
+		if kept[e.Path] {
 			continue
 		}
 		if err := c.drop(e, removed); err != nil {
@@ -251,17 +270,26 @@ func (c *comparison) drop(e ManifestEntry, removed map[string]bool) error {
 	if err != nil {
 		return err
 	}
+	if _, wanted := c.claimed[literal]; wanted || removed[literal] {
+		return nil // a link in the tree leads two paths to one place
+	}
 	before, err := stateOf(c.tree, literal)
 	if err != nil {
 		return err
 	}
-	if e.Op == rootfs.Mkdir {
+	switch e.Op {
+	case rootfs.Mkdir:
+		if before.Type != "directory" {
+			return nil // ours is gone already
+		}
 		if empty, err := emptyBut(c.tree, literal, removed); err != nil || !empty {
 			return err
 		}
-	} else if before.SHA256 != e.SHA256 || before.Target != e.Target {
-		c.obstacles = append(c.obstacles, obstacle{literal, "it is no longer wanted, and was changed since kerngate wrote it", "look at the file; remove it from the image if it may go"})
-		return nil
+	default:
+		if before.SHA256 != e.SHA256 || before.Target != e.Target {
+			c.hinder(literal, "it is no longer wanted, and was changed since kerngate wrote it", "look at the file; remove it from the image if it may go")
+			return nil
+		}
 	}
 	removed[literal] = true
 	c.plan.Changes = append(c.plan.Changes, Change{

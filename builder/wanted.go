@@ -19,12 +19,13 @@ import (
 
 // wanted is one thing that must lie in the tree.
 type wanted struct {
-	path   string
-	op     rootfs.Op
-	mode   fs.FileMode
-	data   []byte
-	target string
-	reason string
+	path    string // as the profile has it
+	literal string // where links in the tree lead it, once compared
+	op      rootfs.Op
+	mode    fs.FileMode
+	data    []byte
+	target  string
+	reason  string
 }
 
 func (w wanted) entry() ManifestEntry {
@@ -161,27 +162,23 @@ func moduleNames(blocks []modprobe.Block) []string {
 }
 
 // withParents puts before the files the directories above them that the tree
-// lacks, each once.
-func withParents(t rootfs.Tree, files []wanted) ([]wanted, error) {
+// lacks or that an earlier build made, each once.
+func withParents(t rootfs.Tree, files []wanted, old *Manifest) ([]wanted, error) {
 	var out []wanted
-	made := map[string]bool{}
+	seen := map[string]bool{}
 	for _, w := range files {
 		var missing []string
-		for dir := path.Dir(w.path); dir != "/" && !made[dir]; dir = path.Dir(dir) {
+		for dir := path.Dir(w.path); dir != "/" && !seen[dir]; dir = path.Dir(dir) {
+			seen[dir] = true
 			info, err := rootfs.Stat(t, dir)
-			if err == nil && !info.Mode.IsDir() {
-				return nil, problem("remove it from the image", "%s: it is %s, want a directory", dir, rootfs.TypeName(info.Mode))
-			}
-			if err == nil {
-				break
-			}
-			if !isMissing(err) {
+			if err != nil && !isMissing(err) {
 				return nil, err
 			}
-			missing = append(missing, dir)
+			if _, ours := old.entry(dir); ours || err != nil || !info.Mode.IsDir() {
+				missing = append(missing, dir)
+			}
 		}
 		for _, dir := range slices.Backward(missing) {
-			made[dir] = true
 			out = append(out, wanted{path: dir, op: rootfs.Mkdir, mode: 0o755, reason: "holds " + w.path})
 		}
 		out = append(out, w)
