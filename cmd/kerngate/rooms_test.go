@@ -18,11 +18,12 @@ const module = "github.com/kerngate/kerngate/"
 var mayImport = map[string][]string{
 	"builder/rootfs":           {},
 	"builder/ext4":             {"builder/rootfs"},
+	"builder/undo":             {},
 	"builder/modprobe":         {"builder/rootfs"},
 	"builder/unit":             {"builder/rootfs", "initcheck/policy"},
 	"builder/checker":          {"builder/rootfs"},
 	"builder/kernel":           {"builder/rootfs", "initcheck/kver"},
-	"builder/image":            {"builder/rootfs", "builder/ext4"},
+	"builder/image":            {"builder/rootfs", "builder/ext4", "builder/undo"},
 	"builder":                  {"builder/", "profiles", "initcheck/policy", "initcheck/kver"},
 	"builder/imgtest":          {"builder/rootfs"},
 	"profiles":                 {"initcheck/policy", "initcheck/kver"},
