@@ -23,6 +23,7 @@ type FS struct {
 	mu     sync.Mutex
 	dirs   map[uint32]*directory
 	cached int // names in dirs
+	groups map[uint64]group
 }
 
 var _ rootfs.Tree = (*FS)(nil)
@@ -35,7 +36,7 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &FS{r: r, sb: sb, dirs: map[uint32]*directory{}}
+	f := &FS{r: r, sb: sb, dirs: map[uint32]*directory{}, groups: map[uint64]group{}}
 	root, err := f.inode(rootInode)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the root directory: %w", err)

@@ -31,7 +31,28 @@ func (sb *Superblock) descriptorByte(n uint64) int64 {
 	return int64(block)*sb.BlockSize + int64(n%perBlock)*int64(sb.descSize)
 }
 
+// group reads a descriptor once; it stays cached within limits.
 func (f *FS) group(n uint64) (group, error) {
+	f.mu.Lock()
+	g, ok := f.groups[n]
+	f.mu.Unlock()
+	if ok {
+		return g, nil
+	}
+	g, err := f.readGroup(n)
+	if err != nil {
+		return group{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.groups) == maxCachedGroups {
+		clear(f.groups)
+	}
+	f.groups[n] = g
+	return g, nil
+}
+
+func (f *FS) readGroup(n uint64) (group, error) {
 	sb := f.sb
 	if n >= sb.groups {
 		return group{}, fmt.Errorf("ext4: group %d of %d", n, sb.groups)

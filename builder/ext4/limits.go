@@ -29,6 +29,9 @@ const (
 	// more than one directory can have, so that reading the largest in order is fast.
 	maxCachedNames = 2 * maxDirNames
 
+	// maxCachedGroups is the groups of half a terabyte, in blocks of 4 KiB.
+	maxCachedGroups = 4096
+
 	// maxSymlink is PATH_MAX, which the kernel demands of targets as well.
 	maxSymlink = 4096
 )
