@@ -17,7 +17,9 @@ import (
 type Draft struct {
 	pending *renameio.PendingFile
 	out     string
-	mode    os.FileMode // of the image; the copy gets it last, for it may forbid writing
+	inPlace bool
+	image   os.FileInfo // its mode the copy gets last, for it may forbid writing
+	named   bool
 }
 
 // NewDraft copies the image at in to a hidden file in the directory of out. The
@@ -34,7 +36,8 @@ func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	if out == "" {
+	inPlace := out == ""
+	if inPlace {
 		out = in
 	} else if err := checkOutput(info, out); err != nil {
 		return nil, err
@@ -43,12 +46,29 @@ func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot create the output beside %s: %w", out, err)
 	}
-	d := &Draft{pending: pending, out: out, mode: info.Mode().Perm()}
+	d := &Draft{pending: pending, out: out, inPlace: inPlace, image: info}
 	if err := d.fill(ctx, src, info); err != nil {
 		d.Discard()
 		return nil, fmt.Errorf("cannot copy %s: %w", in, err)
 	}
+	if err := d.checkUnchanged(in); err != nil {
+		d.Discard()
+		return nil, err
+	}
 	return d, nil
+}
+
+// checkUnchanged refuses an image that somebody else wrote to in the meantime: its
+// copy may hold halves of two states, and in its place their work would be lost.
+func (d *Draft) checkUnchanged(name string) error {
+	now, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	if os.SameFile(d.image, now) && now.Size() == d.image.Size() && now.ModTime().Equal(d.image.ModTime()) {
+		return nil
+	}
+	return &Error{Fact: fmt.Sprintf("%s: it was changed while it was being patched", name), Advice: "see that nothing else writes to it, such as a running machine or another kerngate, and try again"}
 }
 
 // checkOutput refuses to write over anything.
@@ -69,8 +89,12 @@ func checkOutput(input os.FileInfo, out string) error {
 	case os.SameFile(input, there):
 		return &Error{Fact: fmt.Sprintf("%s: output is the input", out), Advice: "give another output, or --in-place to replace the image"}
 	default:
-		return &Error{Fact: fmt.Sprintf("%s: output exists", out), Advice: "remove it or give another name; kerngate does not write over files"}
+		return outputExists(out)
 	}
+}
+
+func outputExists(out string) error {
+	return &Error{Fact: fmt.Sprintf("%s: output exists", out), Advice: "remove it or give another name; kerngate does not write over files"}
 }
 
 func (d *Draft) fill(ctx context.Context, src *os.File, info os.FileInfo) error {
@@ -140,15 +164,52 @@ func (d *Draft) Path() string { return d.pending.Name() }
 // Output is the name that Commit gives it.
 func (d *Draft) Output() string { return d.out }
 
-// Commit makes the copy durable and gives it its name in one step (rename(2)).
+// Commit makes the copy durable and gives it its name in one step (rename(2)). An
+// image in place must not have changed since, and an output still not exist.
 func (d *Draft) Commit() error {
-	if err := d.pending.Chmod(d.mode); err != nil {
+	if err := d.pending.Chmod(d.image.Mode().Perm()); err != nil {
 		return err
 	}
-	if err := d.pending.CloseAtomicallyReplace(); err != nil {
+	if d.inPlace {
+		if err := d.checkUnchanged(d.out); err != nil {
+			return err
+		}
+	}
+	var fact *Error
+	if err := d.name(); errors.As(err, &fact) {
+		return err
+	} else if err != nil {
 		return fmt.Errorf("cannot put %s in place: %w", d.out, err)
 	}
-	return syncDir(filepath.Dir(d.out))
+	d.named = true
+	if err := syncDir(filepath.Dir(d.out)); err != nil {
+		return &Error{Fact: fmt.Sprintf("%s is in place, but may not last a power cut: %v", d.out, err), Advice: "run sync(1)"}
+	}
+	return nil
+}
+
+// name renames the copy.
+func (d *Draft) name() error {
+	if d.inPlace {
+		return d.pending.CloseAtomicallyReplace()
+	}
+	if err := d.pending.Sync(); err != nil {
+		return err
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, d.pending.Name(), unix.AT_FDCWD, d.out, unix.RENAME_NOREPLACE)
+	switch {
+	case err == nil:
+		return d.pending.File.Close()
+	case errors.Is(err, unix.EEXIST):
+		return outputExists(d.out)
+	case !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS):
+		return err
+	}
+	// Not every file system can: NFS, for one.
+	if _, err := os.Lstat(d.out); !errors.Is(err, os.ErrNotExist) {
+		return outputExists(d.out)
+	}
+	return d.pending.CloseAtomicallyReplace()
 }
 
 // syncDir makes the rename durable.
@@ -162,4 +223,9 @@ func syncDir(name string) error {
 }
 
 // Discard removes the copy. After Commit it does nothing.
-func (d *Draft) Discard() error { return d.pending.Cleanup() }
+func (d *Draft) Discard() error {
+	if d.named {
+		return nil
+	}
+	return d.pending.Cleanup()
+}

@@ -5,12 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // holed makes an image with data at both ends and in the middle, and holes between.
@@ -246,21 +246,53 @@ func TestDraftRefuses(t *testing.T) {
 	}
 }
 
+// TestCommitInTheWay: what took the output's name, or changed the image that is to be
+// replaced, while the copy was worked on is left alone.
 func TestCommitInTheWay(t *testing.T) {
-	dir, in := holed(t)
-	out := filepath.Join(dir, "out.raw")
-	d, err := NewDraft(t.Context(), in, out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(out, 0o700); err != nil { // rename(2) does not replace it
-		t.Fatal(err)
-	}
-	if err := d.Commit(); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("Commit over a directory: %v, want exist", err)
-	}
-	if err := d.Discard(); err != nil || names(t, dir) != "in.raw out.raw" {
-		t.Errorf("after that Discard says %v and leaves %s", err, names(t, dir))
+	for name, c := range map[string]struct {
+		inPlace bool
+		meddle  func(in, out string) error
+		fault   string
+	}{
+		"directory":      {false, func(_, out string) error { return os.Mkdir(out, 0o700) }, "out.raw: output exists"},
+		"file":           {false, func(_, out string) error { return os.WriteFile(out, []byte("theirs"), 0o600) }, "out.raw: output exists"},
+		"dangling link":  {false, func(_, out string) error { return os.Symlink("nowhere", out) }, "out.raw: output exists"},
+		"image replaced": {true, func(in, _ string) error { return errors.Join(os.Remove(in), os.WriteFile(in, nil, 0o600)) }, "in.raw: it was changed"},
+		"image touched":  {true, func(in, _ string) error { return os.Chtimes(in, time.Time{}, time.Unix(1, 0)) }, "in.raw: it was changed"},
+		"image grown":    {true, func(in, _ string) error { return os.Truncate(in, 1<<24) }, "in.raw: it was changed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, in := holed(t)
+			out := filepath.Join(dir, "out.raw")
+			given := out
+			if c.inPlace {
+				given = ""
+			}
+			d, err := NewDraft(t.Context(), in, given)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.meddle(in, out); err != nil {
+				t.Fatal(err)
+			}
+			theirs, err := os.Lstat(in)
+			if !c.inPlace {
+				theirs, err = os.Lstat(out)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var fact *Error
+			if err := d.Commit(); !errors.As(err, &fact) || !strings.Contains(fact.Fact, c.fault) || fact.Advice == "" {
+				t.Errorf("Commit says %v, want %q and advice", err, c.fault)
+			}
+			if now, err := os.Lstat(filepath.Join(dir, theirs.Name())); err != nil || !os.SameFile(theirs, now) {
+				t.Errorf("%s is another file now (%v)", theirs.Name(), err)
+			}
+			if err := d.Discard(); err != nil || strings.Contains(names(t, dir), ".raw.") || strings.HasPrefix(names(t, dir), ".") {
+				t.Errorf("after that Discard says %v and leaves %s", err, names(t, dir))
+			}
+		})
 	}
 }
 
