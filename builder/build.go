@@ -62,8 +62,10 @@ func applyDirectory(ctx context.Context, r Request, target *image.Target) (*Resu
 	r.step("edit %s: %d changes", r.Target, len(plan.Changes))
 	var verification *Verification
 	err = target.Edit(ctx, plan.Edits(r.Time), func() error {
-		verification, err = mustConform(target, r)
-		return err
+		if verification, err = mustConform(target, r); err != nil {
+			return err
+		}
+		return ctx.Err()
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.Target, err)
@@ -101,6 +103,9 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 		// The copy's name means nothing to the user and is gone in a moment.
 		return nil, renamed(err, draft.Path(), r.Target)
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	r.step("put %s in place", draft.Output())
 	if err := draft.Commit(); err != nil {
 		return nil, err
@@ -113,7 +118,7 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 func nothingToDo(r Request, target *image.Target, plan *Plan) (*Result, error) {
 	verification, err := mustConform(target, r)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", r.Target, err)
 	}
 	return &Result{Output: r.Target, Plan: plan, Verification: verification}, nil
 }

@@ -250,24 +250,80 @@ func TestFailureChangesNothing(t *testing.T) {
 	})
 }
 
+// TestInterruptLeavesNothing interrupts builds at every step that they name.
 func TestInterruptLeavesNothing(t *testing.T) {
-	disk := newDisk(t)
-	before := hashFile(t, disk)
+	for _, step := range []string{"copy", "edit", "verify"} {
+		t.Run("disk/"+step, func(t *testing.T) {
+			disk := newDisk(t)
+			before := hashFile(t, disk)
+			r := request(t, disk, filepath.Join(filepath.Dir(disk), "out.raw"))
+			interrupt(t, r, step)
+			if got := names(t, filepath.Dir(disk)); !slices.Equal(got, []string{"disk.raw"}) {
+				t.Errorf("directory holds %v, want disk.raw alone", got)
+			}
+			if after := hashFile(t, disk); after != before {
+				t.Errorf("image is %s, was %s", after, before)
+			}
+		})
+	}
+	t.Run("directory", func(t *testing.T) {
+		root := newRoot(t)
+		before := dump(t, root)
+		interrupt(t, request(t, root, ""), "edit")
+		if after := dump(t, root); after != before {
+			t.Errorf("directory was changed:\nbefore:\n%safter:\n%s", before, after)
+		}
+	})
+}
+
+// interrupt starts a build that is interrupted when it names a step.
+func interrupt(t *testing.T, r builder.Request, step string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	r := request(t, disk, filepath.Join(filepath.Dir(disk), "out.raw"))
 	r.Step = func(text string) {
-		if strings.HasPrefix(text, "edit") {
+		if strings.HasPrefix(text, step) {
 			cancel()
 		}
 	}
 	if _, err := builder.Apply(ctx, r); !errors.Is(err, context.Canceled) {
 		t.Fatalf("error is %v, want %v", err, context.Canceled)
 	}
-	if got := names(t, filepath.Dir(disk)); !slices.Equal(got, []string{"disk.raw"}) {
-		t.Errorf("directory holds %v, want disk.raw alone", got)
-	}
-	if after := hashFile(t, disk); after != before {
-		t.Errorf("image is %s, was %s", after, before)
+}
+
+// TestSomebodyElseWrites: what comes into being while a build runs is not written over.
+func TestSomebodyElseWrites(t *testing.T) {
+	for name, out := range map[string]string{"output": "out.raw", "image in place": ""} {
+		t.Run(name, func(t *testing.T) {
+			disk := newDisk(t)
+			r := request(t, disk, "")
+			theirs := disk
+			if out != "" {
+				theirs = filepath.Join(filepath.Dir(disk), out)
+				r.Output = theirs
+			}
+			r.Step = func(text string) {
+				if !strings.HasPrefix(text, "verify") {
+					return
+				}
+				if err := os.WriteFile(theirs, []byte("theirs"), 0o644); err != nil {
+					t.Error(err)
+				}
+			}
+			_, err := builder.Apply(t.Context(), r)
+			if err == nil {
+				t.Error("the build did not fail")
+			}
+			var hinted interface{ Hint() string }
+			if !errors.As(err, &hinted) || !strings.Contains(err.Error(), theirs) {
+				t.Errorf("error is %v, want one with the file's name and a hint", err)
+			}
+			if got, err := os.ReadFile(theirs); err != nil || string(got) != "theirs" {
+				t.Errorf("their file holds %d bytes (%v), want what they wrote", len(got), err)
+			}
+			if got := names(t, filepath.Dir(disk)); slices.ContainsFunc(got, func(n string) bool { return strings.HasPrefix(n, ".") }) {
+				t.Errorf("directory holds %v, want nothing hidden", got)
+			}
+		})
 	}
 }
 
