@@ -85,7 +85,7 @@ func showModules(u *ui, f *builder.Facts) {
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprint(w, "\nMODULE")
 	for _, k := range f.Kernels {
-		fmt.Fprintf(w, "\t%s", k.Release)
+		fmt.Fprintf(w, "\t%s", oneLine(k.Release))
 	}
 	fmt.Fprint(w, "\tMODPROBE.D\n")
 	for _, m := range f.Modules {
@@ -100,10 +100,10 @@ func showModules(u *ui, f *builder.Facts) {
 		for _, k := range f.Kernels {
 			fmt.Fprintf(w, "\t%s", m.States[k.Release])
 		}
-		fmt.Fprintf(w, "\t%s\n", orNone(strings.Join(m.Modprobe, "; ")))
+		fmt.Fprintf(w, "\t%s\n", orNone(oneLine(strings.Join(m.Modprobe, "; "))))
 	}
 	w.Flush()
-	u.printf("%s", text.String())
+	u.write(text.String())
 }
 
 func orNone(text string) string {

@@ -14,6 +14,7 @@ import (
 	"github.com/kerngate/kerngate/builder/checker"
 	"github.com/kerngate/kerngate/builder/ext4"
 	"github.com/kerngate/kerngate/builder/image"
+	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/profiles"
 )
 
@@ -22,7 +23,7 @@ const (
 	exitOK      = 0 // done, or the target conforms
 	exitNot     = 1 // the target does not conform
 	exitUsage   = 2 // the command line is wrong
-	exitError   = 3 // an error; nothing was changed
+	exitError   = 3 // an error; the message says so in the rare case that something was changed
 	exitChanges = 4 // plan --exit-code: there is something to change
 )
 
@@ -40,6 +41,9 @@ type usageError struct{ err error }
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
+// errReport is met after a verb is done.
+var errReport = errors.New("cannot print the result")
+
 // run carries out one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	u := &ui{stdout: stdout, stderr: stderr}
@@ -51,6 +55,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	err := root.ExecuteContext(ctx)
 	var code exit
+	if u.err != nil && (err == nil || errors.As(err, &code)) {
+		err = fmt.Errorf("%w: %w", errReport, u.err)
+	}
 	var usage usageError
 	switch {
 	case err == nil:
@@ -81,6 +88,10 @@ func advise(err error) error {
 	var findings profiles.Findings
 	var has interface{ Hint() string }
 	switch {
+	case errors.Is(err, errReport):
+		return &hinted{err, "the verb itself was carried out to its end; only its report is missing"}
+	case errors.Is(err, rootfs.ErrPartlyChanged):
+		return &hinted{err, "restore the directory from where it came; what was there lies in files named .kerngate-undo-*"}
 	case errors.As(err, &has):
 		return err
 	case errors.Is(err, ext4.ErrNoE2fsprogs):

@@ -17,13 +17,29 @@ import (
 type ui struct {
 	stdout io.Writer
 	stderr io.Writer
-	json   bool // print results as JSON
-	quiet  bool // print no steps
+	json   bool  // print results as JSON
+	quiet  bool  // print no steps
+	err    error // the first one that writing the result met
 }
 
-// printf prints a part of the result.
+// printf prints a part of the result. Texts among the arguments stay on their line,
+// so that a name in an image cannot add lines to the result.
 func (u *ui) printf(format string, args ...any) {
-	fmt.Fprint(u.stdout, printable(fmt.Sprintf(format, args...)))
+	for i, arg := range args {
+		switch text := arg.(type) {
+		case string:
+			args[i] = oneLine(text)
+		case fmt.Stringer:
+			args[i] = oneLine(text.String())
+		}
+	}
+	u.write(fmt.Sprintf(format, args...))
+}
+
+func (u *ui) write(text string) {
+	if u.err == nil {
+		_, u.err = io.WriteString(u.stdout, text)
+	}
 }
 
 // step says what happens now.
@@ -50,21 +66,28 @@ func (u *ui) fail(err error) {
 
 // encode prints a result as JSON.
 func (u *ui) encode(v any) error {
-	enc := json.NewEncoder(u.stdout)
+	var text strings.Builder
+	enc := json.NewEncoder(&text)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	u.write(text.String())
+	return nil
 }
 
-// printable replaces control characters but newline and tab, so that a name in an
-// image cannot drive the terminal.
-func printable(text string) string {
+// oneLine replaces control characters, so that a name in an image cannot drive the
+// terminal; what ends a line or a column becomes a blank.
+func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || (unicode.IsPrint(r) && r != unicode.ReplacementChar) || r == ' ' {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case unicode.IsPrint(r) && r != unicode.ReplacementChar:
 			return r
+		default:
+			return '?'
 		}
-		return '?'
 	}, text)
 }
-
-func oneLine(text string) string { return strings.ReplaceAll(printable(text), "\n", " ") }
