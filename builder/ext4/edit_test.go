@@ -9,11 +9,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
@@ -38,7 +40,19 @@ func operations() []operation {
 	labelled := writeEdit("/etc/labelled", 0o600, []byte("relabelled\n"))
 	set := writeEdit("/etc/with-attributes", 0o644, []byte("attributes\n"))
 	set.Xattrs = map[string][]byte{"user.one": []byte("1"), "security.selinux": []byte("other\x00"), "user.big": randomBytes(30, 600)}
+	modify := func(path string, mode fs.FileMode, xattrs map[string][]byte) rootfs.Edit {
+		return rootfs.Edit{Op: rootfs.SetAttributes, Path: path, Mode: mode, UID: 70000, GID: 42, ModTime: stamp(), Xattrs: xattrs}
+	}
 	return []operation{
+		one("modify file", modify("/deep/er/still/"+strings.Repeat("n", maxNameLen), 0o711|fs.ModeSetuid, nil)),
+		one("modify hard link", modify("/etc/hosts-too", 0o604, nil)),
+		one("modify large and sparse files", modify("/bin/big", 0o400, nil), modify("/sparse", 0o600, nil), modify("/unwritten", 0o640, nil)),
+		one("modify directory", modify("/many", 0o750|fs.ModeSticky, nil), modify("/links", 0o711, nil)),
+		one("modify keeps attributes", modify("/etc/labelled", 0o640, nil), modify("/etc/shadow", 0o600, nil)),
+		one("modify attributes", modify("/bin/su", 0o755|fs.ModeSetuid, map[string][]byte{"security.selinux": []byte("su_exec_t\x00"), "user.big": randomBytes(33, 650)}),
+			modify("/etc/inline100", 0o600, map[string][]byte{"user.small": []byte("s")}), modify("/many", 0o755, map[string][]byte{"security.selinux": []byte("many_t\x00")})),
+		one("modify attributes again", modify("/bin/su", 0o755, map[string][]byte{"user.big": randomBytes(34, 300), "user.other": []byte("o")})),
+		one("modify attributes away", modify("/bin/su", 0o755, map[string][]byte{}), modify("/many", 0o755, map[string][]byte{})),
 		one("create small", writeEdit("/etc/new.conf", 0o644, []byte("new\n"))),
 		one("create empty", writeEdit("/etc/empty.conf", 0o400, nil)),
 		one("create 4 MB", writeEdit("/etc/big.bin", 0o755|fs.ModeSetuid, randomBytes(31, 4<<20))),
@@ -99,18 +113,18 @@ func TestOperationsOverFeatureSets(t *testing.T) {
 // runOperation judges one edit and says whether it was refused, as it should be.
 func runOperation(t *testing.T, set featureSet, op operation, image string) bool {
 	t.Helper()
-	wantRefused := set.refused != "" || !set.xattrs() && op.name == "set attributes"
-	before := ""
+	wantRefused := set.refused != "" || !set.xattrs() && slices.ContainsFunc(op.edits, func(e rootfs.Edit) bool { return len(e.Xattrs) > 0 })
+	hash := ""
 	if wantRefused {
-		before = hashFile(t, image)
+		hash = hashFile(t, image)
 	}
-	old := xattrsBefore(t, image, op.edits)
+	old := before(t, image, op.edits)
 	err := Edit(context.Background(), image, 0, op.edits)
 	if wantRefused {
 		if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), set.refused) {
 			t.Errorf("error is %v, want it refused for %s", err, set.refused)
 		}
-		if hashFile(t, image) != before {
+		if hashFile(t, image) != hash {
 			t.Error("image changed by a refused edit")
 		}
 		return true
@@ -128,27 +142,37 @@ func runOperation(t *testing.T, set featureSet, op operation, image string) bool
 	return false
 }
 
-// xattrsBefore gives what each new inode inherits, by the contract of rootfs.Edit.
-func xattrsBefore(t *testing.T, image string, edits []rootfs.Edit) map[string]map[string][]byte {
+// before gives what the names of the edits hold: for a new name only the attributes
+// that it inherits by the contract of rootfs.Edit.
+func before(t *testing.T, image string, edits []rootfs.Edit) map[string]imgtest.Object {
 	t.Helper()
-	f, old := openImage(t, image, 0), map[string]map[string][]byte{}
+	f, old := openImage(t, image, 0), map[string]imgtest.Object{}
 	for _, e := range edits {
-		all, err := f.Xattrs(e.Path)
+		var o imgtest.Object
+		var err error
+		o.Xattrs, err = f.Xattrs(e.Path)
 		if errors.Is(err, fs.ErrNotExist) {
-			all = map[string][]byte{}
+			o.Xattrs = map[string][]byte{}
 			if label, err := f.Xattrs(filepath.Dir(e.Path)); err == nil && label["security.selinux"] != nil {
-				all["security.selinux"] = label["security.selinux"]
+				o.Xattrs["security.selinux"] = label["security.selinux"]
 			}
 			if _, err := f.Lstat(filepath.Dir(e.Path)); errors.Is(err, fs.ErrNotExist) {
-				all = old[filepath.Dir(e.Path)]
+				o.Xattrs = old[filepath.Dir(e.Path)].Xattrs
+			}
+		} else {
+			must(t, err)
+			o.Info, err = f.Lstat(e.Path)
+			must(t, err)
+			if o.Mode.IsRegular() {
+				o.SHA256 = sumOf(t, f, e.Path)
 			}
 		}
-		old[e.Path] = all
+		old[e.Path] = o
 	}
 	return old
 }
 
-func judgeByReader(t *testing.T, op operation, f *FS, old map[string]map[string][]byte) {
+func judgeByReader(t *testing.T, op operation, f *FS, old map[string]imgtest.Object) {
 	t.Helper()
 	for _, e := range op.edits {
 		info, err := f.Lstat(e.Path)
@@ -163,6 +187,13 @@ func judgeByReader(t *testing.T, op operation, f *FS, old map[string]map[string]
 			want.ModTime = want.ModTime.Truncate(time.Second)
 		}
 		switch e.Op {
+		case rootfs.SetAttributes:
+			mode := old[e.Path].Mode.Type() | e.Mode
+			want = old[e.Path].Info
+			want.Mode, want.UID, want.GID = mode, e.UID, e.GID
+			if got := sumIfFile(t, f, e.Path, mode); got != old[e.Path].SHA256 {
+				t.Errorf("%s: content of %s changed", op.name, e.Path)
+			}
 		case rootfs.Mkdir:
 			want.Mode, want.Size, want.Links = e.Mode|fs.ModeDir, info.Size, 2
 		case rootfs.Symlink:
@@ -180,12 +211,20 @@ func judgeByReader(t *testing.T, op operation, f *FS, old map[string]map[string]
 		}
 		attributes := e.Xattrs
 		if attributes == nil {
-			attributes = old[e.Path]
+			attributes = old[e.Path].Xattrs
 		}
 		if got, err := f.Xattrs(e.Path); err != nil || !maps.EqualFunc(got, attributes, bytes.Equal) {
 			t.Errorf("%s: %s has attributes %.200q (%v), want %.200q", op.name, e.Path, got, err, attributes)
 		}
 	}
+}
+
+func sumIfFile(t *testing.T, f *FS, name string, mode fs.FileMode) (sum [32]byte) {
+	t.Helper()
+	if mode.IsRegular() {
+		sum = sumOf(t, f, name)
+	}
+	return sum
 }
 
 func judgeByDebugfs(t *testing.T, op operation, f *FS, image string) {
@@ -474,5 +513,43 @@ func TestNothingStaysInTemporaryDirectory(t *testing.T) {
 	must(t, err)
 	if len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// An inode is given other attributes through one name, then loses another name.
+func TestModifyAndReplaceHardLinks(t *testing.T) {
+	image := newFixtures(t).copyOf(t, setNamed(t, "default_4k"))
+	label := map[string][]byte{"security.selinux": []byte("hosts_t\x00")}
+	modify := rootfs.Edit{Op: rootfs.SetAttributes, Path: "/etc/hosts", Mode: 0o600, UID: 7, ModTime: stamp(), Xattrs: label}
+	again := modify
+	again.Path, again.Mode, again.Xattrs = "/etc/made", 0o611, nil
+	root := modify
+	root.Path, root.Mode = "/", 0o711
+	must(t, Edit(context.Background(), image, 0, []rootfs.Edit{
+		modify, writeEdit("/etc/hosts-too", 0o644, []byte("apart\n")), writeEdit("/etc/made", 0o644, []byte("made\n")), again, root,
+	}))
+	f := openImage(t, image, 0)
+	for _, c := range []struct {
+		name, content string
+		mode          fs.FileMode
+		label         string
+	}{
+		{"/etc/hosts", "127.0.0.1 localhost\n", 0o600, "hosts_t\x00"},
+		{"/etc/hosts-too", "apart\n", 0o644, "hosts_t\x00"},
+		{"/etc/made", "made\n", 0o611, "etc_label"},
+	} {
+		info, err := f.Lstat(c.name)
+		must(t, err)
+		all, err := f.Xattrs(c.name)
+		must(t, err)
+		if got := contentOf(t, f, c.name); string(got) != c.content || info.Mode != c.mode || info.Links != 1 || string(all["security.selinux"]) != c.label {
+			t.Errorf("%s holds %q, mode %v, %d links, attributes %q; want %q, %v, 1 and the label %q", c.name, got, info.Mode, info.Links, all, c.content, c.mode, c.label)
+		}
+	}
+	if info, err := f.Lstat("/"); err != nil || info.Mode.Perm() != 0o711 {
+		t.Errorf("mode of / is %v (%v), want 0711", info.Mode, err)
+	}
+	if out, code := e2tool(t, "e2fsck", "-fn", image); code != 0 {
+		t.Errorf("e2fsck -fn exits with %d: %s", code, out)
 	}
 }

@@ -21,7 +21,8 @@ type entry struct {
 	edit   rootfs.Edit
 	mtime  time.Time // as far as the inode can hold it
 	xattrs map[string][]byte
-	names  int // of a directory
+	names  int  // of a directory
+	kept   bool // an edit set attributes only: content and time stay
 }
 
 func (e *entry) isDir() bool { return e.kind == typeDir }
@@ -30,13 +31,14 @@ func (e *entry) isDir() bool { return e.kind == typeDir }
 type plan struct {
 	fs       *FS
 	names    map[string]*entry
-	unlinked map[uint32]int // names of an inode that edits took away
+	unlinked map[uint32]int    // names of an inode that edits took away
+	modified map[uint32]*entry // inodes of the image that edits gave other attributes
 	script   script
 	space    space
 }
 
 func newPlan(f *FS, edits []rootfs.Edit) (*plan, error) {
-	p := &plan{fs: f, names: map[string]*entry{}, unlinked: map[uint32]int{}, script: script{cwd: "/"}, space: newSpace(f)}
+	p := &plan{fs: f, names: map[string]*entry{}, unlinked: map[uint32]int{}, modified: map[uint32]*entry{}, script: script{cwd: "/"}, space: newSpace(f)}
 	for _, e := range edits {
 		if err := p.add(e); err != nil {
 			return nil, fmt.Errorf("cannot %s %s: %w", e.Op, e.Path, err)
@@ -69,6 +71,8 @@ func (p *plan) add(e rootfs.Edit) error {
 		err = p.mkdir(e, old, parent)
 	case rootfs.Remove:
 		err = p.remove(e, old, parent)
+	case rootfs.SetAttributes:
+		err = p.modify(e, old)
 	}
 	if err != nil {
 		return err
@@ -96,12 +100,12 @@ func checkEdit(e rootfs.Edit) error {
 	if err := checkName(e.Path); err != nil {
 		return err
 	}
-	if e.Path == "/" && e.Op != rootfs.Mkdir {
+	if e.Path == "/" && e.Op != rootfs.Mkdir && e.Op != rootfs.SetAttributes {
 		return errors.New("the root directory can only have its attributes set")
 	}
 	allowed := fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 	switch e.Op {
-	case rootfs.Mkdir:
+	case rootfs.Mkdir, rootfs.SetAttributes:
 		allowed |= fs.ModeDir
 	case rootfs.WriteFile, rootfs.Remove:
 	case rootfs.Symlink:
@@ -109,7 +113,7 @@ func checkEdit(e rootfs.Edit) error {
 			return fmt.Errorf("link target is %q, want no line break and no zero byte", e.Target)
 		}
 	default:
-		return fmt.Errorf("operation is %q, want write, symlink, mkdir or remove", e.Op)
+		return fmt.Errorf("operation is %q, want write, symlink, mkdir, remove or modify", e.Op)
 	}
 	if rest := e.Mode &^ allowed; rest != 0 && e.Op != rootfs.Symlink && e.Op != rootfs.Remove {
 		return fmt.Errorf("mode has the bits %v, want permission bits only", rest)
@@ -177,6 +181,11 @@ func (p *plan) look(name string) (*entry, error) {
 		return nil, err
 	}
 	e.kind, e.inode = n.kind(), n
+	if m := p.modified[n.number]; m != nil { // by another of its names
+		e = m.alias()
+		p.names[name] = e
+		return e, nil
+	}
 	if e.xattrs, err = p.fs.Xattrs(name); err != nil {
 		return nil, err
 	}
@@ -322,6 +331,53 @@ func (p *plan) mkdir(e rootfs.Edit, old, parent *entry) error {
 		return nil
 	}
 	p.put(e.Path, made, old, parent)
+	return nil
+}
+
+// alias gives the entry of another name of the same inode.
+func (e *entry) alias() *entry {
+	other := *e
+	return &other
+}
+
+// modify plans other attributes of an inode that stays.
+func (p *plan) modify(e rootfs.Edit, old *entry) error {
+	switch old.kind {
+	case 0:
+		return fs.ErrNotExist
+	case typeRegular, typeDir:
+	default:
+		return fmt.Errorf("it is %s, want a regular file or a directory", rootfs.TypeName(fileMode(old.kind)))
+	}
+	now := *old
+	now.edited, now.kept = true, old.inode != nil && (!old.edited || old.kept)
+	now.edit.Op, now.edit.Mode, now.edit.UID, now.edit.GID = e.Op, e.Mode, e.UID, e.GID
+	ctime, err := storableTime(e.ModTime, p.fs.sb.InodeSize > minInodeSize)
+	if err != nil {
+		return err
+	}
+	if now.kept {
+		now.mtime = old.inode.mtime
+	}
+	p.script.setOwner(e.Path, old.kind, e)
+	if e.Xattrs != nil {
+		now.xattrs = e.Xattrs
+		if err := p.space.xattrs(e.Xattrs); err != nil {
+			return err
+		}
+		p.script.removeXattrs(e.Path, missing(old.xattrs, now.xattrs))
+		p.script.setXattrs(e.Path, now.xattrs)
+	}
+	p.finishTimes(e.Path, ctime, false)
+	p.names[e.Path] = &now
+	if now.inode != nil && !now.isDir() {
+		p.modified[now.inode.number] = &now
+		for name, other := range p.names {
+			if other.inode != nil && other.inode.number == now.inode.number {
+				p.names[name] = now.alias()
+			}
+		}
+	}
 	return nil
 }
 

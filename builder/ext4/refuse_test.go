@@ -51,6 +51,11 @@ func TestRefusedEditsLeaveTheImageAlone(t *testing.T) {
 		{"no modification time", with(func(e *rootfs.Edit) { e.ModTime = time.Time{} }), nil, "modification time"},
 		{"modification time too late", with(func(e *rootfs.Edit) { e.ModTime = time.Unix(1<<34, 0) }), nil, "modification time"},
 		{"mkdir over file", with(func(e *rootfs.Edit) { e.Op, e.Path = rootfs.Mkdir, "/etc/hosts" }), fs.ErrExist, "something else"},
+		{"modify absent", with(func(e *rootfs.Edit) { e.Op, e.Path = rootfs.SetAttributes, "/etc/absent" }), fs.ErrNotExist, "modify /etc/absent"},
+		{"modify a link", with(func(e *rootfs.Edit) { e.Op, e.Path = rootfs.SetAttributes, "/links/fast" }), nil, "it is a symbolic link"},
+		{"modify with too much", with(func(e *rootfs.Edit) {
+			e.Op, e.Path, e.Xattrs = rootfs.SetAttributes, "/etc/hosts", map[string][]byte{"user.x": make([]byte, 4096)}
+		}), ErrNoSpace, "attributes need"},
 		{"remove absent", with(func(e *rootfs.Edit) { e.Op, e.Path = rootfs.Remove, "/etc/absent" }), fs.ErrNotExist, "remove /etc/absent"},
 		{"remove full directory", with(func(e *rootfs.Edit) { e.Op, e.Path = rootfs.Remove, "/etc" }), syscall.ENOTEMPTY, "names"},
 		{"remove what is already removed", []rootfs.Edit{{Op: rootfs.Remove, Path: "/empty"}, {Op: rootfs.Remove, Path: "/empty"}}, fs.ErrNotExist, "/empty"},

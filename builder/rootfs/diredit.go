@@ -123,8 +123,10 @@ func (d *Dir) apply(e Edit, serial int, undo *undoLog) error {
 		return d.mkdir(name, e, undo)
 	case Remove:
 		return d.remove(name, serial, undo)
+	case SetAttributes:
+		return d.modify(name, e, undo)
 	default:
-		return fmt.Errorf("operation is %q, want write, symlink, mkdir or remove", e.Op)
+		return fmt.Errorf("operation is %q, want write, symlink, mkdir, remove or modify", e.Op)
 	}
 }
 
@@ -329,8 +331,8 @@ func (d *Dir) mkdir(name string, e Edit, undo *undoLog) error {
 			return err
 		}
 	}
-	undo.add(func() error { return d.attributes(name, before) })
-	return d.attributes(name, e)
+	undo.add(func() error { return d.directory(name, before) })
+	return d.directory(name, e)
 }
 
 func (d *Dir) newDirectory(name string, e Edit, undo *undoLog) (err error) {
@@ -341,31 +343,58 @@ func (d *Dir) newDirectory(name string, e Edit, undo *undoLog) (err error) {
 	if err := d.root.Mkdir(name, 0o700); err != nil {
 		return err
 	}
-	return d.attributes(name, e)
+	return d.directory(name, e)
 }
 
-// attributes gives a directory the attributes of an edit.
-func (d *Dir) attributes(name string, e Edit) error {
-	if err := d.chown(name, e); err != nil {
-		return err
-	}
-	if e.Xattrs != nil {
-		if err := d.directoryXattrs(name, e.Xattrs); err != nil {
-			return err
-		}
-	}
-	if err := d.root.Chmod(name, e.Mode); err != nil {
+// directory gives a directory the attributes and the time of an edit.
+func (d *Dir) directory(name string, e Edit) error {
+	if err := d.attributes(name, e, fs.ModeDir); err != nil {
 		return err
 	}
 	return d.root.Chtimes(name, e.ModTime, e.ModTime)
 }
 
-func (d *Dir) directoryXattrs(name string, want map[string][]byte) error {
+func (d *Dir) modify(name string, e Edit, undo *undoLog) error {
+	info, err := d.root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	kind := info.Mode().Type()
+	if kind != 0 && kind != fs.ModeDir {
+		return fmt.Errorf("it is %s, want a regular file or a directory", TypeName(kind))
+	}
+	old := dirInfo(info)
+	before := Edit{Mode: old.Mode, UID: old.UID, GID: old.GID}
+	if before.Xattrs, err = d.Xattrs(name); err != nil {
+		return err
+	}
+	if e.Xattrs == nil {
+		e.Xattrs = before.Xattrs // a change of owner takes capabilities away
+	}
+	undo.add(func() error { return d.attributes(name, before, kind) })
+	return d.attributes(name, e, kind)
+}
+
+// attributes gives an inode of this type owner, extended attributes and mode of an
+// edit, in the order in which the later does not undo the earlier.
+func (d *Dir) attributes(name string, e Edit, kind fs.FileMode) error {
+	if err := d.chown(name, e); err != nil {
+		return err
+	}
+	if e.Xattrs != nil {
+		if err := d.changeXattrs(name, e.Xattrs, kind); err != nil {
+			return err
+		}
+	}
+	return d.root.Chmod(name, e.Mode)
+}
+
+func (d *Dir) changeXattrs(name string, want map[string][]byte, kind fs.FileMode) error {
 	has, err := d.Xattrs(name)
 	if err != nil {
 		return err
 	}
-	f, _, err := d.open(name, fs.ModeDir)
+	f, _, err := d.open(name, kind)
 	if err != nil {
 		return err
 	}

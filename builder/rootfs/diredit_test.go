@@ -48,6 +48,12 @@ func mkdir(name string, mode fs.FileMode) rootfs.Edit {
 	return e
 }
 
+func modify(name string, mode fs.FileMode) rootfs.Edit {
+	e := edit(rootfs.SetAttributes, name)
+	e.Mode = mode
+	return e
+}
+
 func remove(name string) rootfs.Edit { return rootfs.Edit{Op: rootfs.Remove, Path: name} }
 
 // sample is a directory with one of everything, all of it years old.
@@ -147,6 +153,13 @@ func TestApply(t *testing.T) {
 		{"new directory with a file", []rootfs.Edit{mkdir("/etc/d", 0o750), mkdir("/etc/d/e", 0o755|fs.ModeSetgid), write("/etc/d/e/f", "new", 0o644)},
 			map[string]string{"/etc/d": "directory 0750 O stamped", "/etc/d/e": "directory 2755 O stamped", "/etc/d/e/f": "file 0644 O 3 bytes sha256:" + newSum + " stamped"}},
 		{"directory that exists", []rootfs.Edit{mkdir("/full", 0o700)}, map[string]string{"/full": "directory 0700 O stamped", "/full/inside": "directory 0755 O"}},
+		{"attributes of a file", []rootfs.Edit{modify("/etc/locked", 0o600|fs.ModeSetgid)},
+			map[string]string{"/etc/locked": "file 2600 O 6 bytes sha256:2bb80d537b1da3e3"}},
+		{"attributes of one of two hard links", []rootfs.Edit{modify("/etc/two", 0o604)},
+			map[string]string{"/etc/two": "file 0604 O 6 bytes sha256:2272bea616a05ae1 2 links", "/etc/two-too": "file 0604 O 6 bytes sha256:2272bea616a05ae1 2 links"}},
+		{"attributes of a directory", []rootfs.Edit{modify("/full", 0o700)}, map[string]string{"/full": "directory 0700 O", "/full/inside": "directory 0755 O"}},
+		{"attributes of what was made", []rootfs.Edit{write("/etc/hosts", "new", 0o600), modify("/etc/hosts", 0o644)},
+			map[string]string{"/etc/hosts": "file 0644 O 3 bytes sha256:" + newSum + ` user.origin="planted" stamped`}},
 		{"root directory", []rootfs.Edit{mkdir("/", 0o711)}, map[string]string{"/": "directory 0711 O stamped"}},
 		{"remove a file", []rootfs.Edit{remove("/etc/hosts")}, map[string]string{"/etc/hosts": ""}},
 		{"remove a link", []rootfs.Edit{remove("/etc/rc")}, map[string]string{"/etc/rc": "", "/lib/rc": "file 0644 O 2 bytes sha256:7581e0d493f6ab3f"}},
@@ -205,6 +218,9 @@ func impossible() map[string]struct {
 		"remove nothing":               {remove("/nope"), "no such file"},
 		"remove a full directory":      {remove("/full"), "it holds inside"},
 		"remove the root":              {remove("/"), "cannot remove /"},
+		"attributes of nothing":        {modify("/nope", 0o644), "no such file"},
+		"attributes of a link":         {modify("/etc/dangling", 0o644), "it is a symbolic link"},
+		"impossible attribute, modify": {withXattr(modify("/etc/hosts", 0o600)), "cannot set nowhere.at.all"},
 		"unknown operation":            {edit("rename", "/etc/hosts"), `operation is "rename"`},
 		"name too long":                {write("/etc/"+strings.Repeat("n", 256), "x", 0o644), "name too long"},
 		"impossible attribute, file":   {withXattr(write("/etc/hosts", "x", 0o644)), "cannot set nowhere.at.all"},
@@ -228,7 +244,9 @@ func good() []rootfs.Edit {
 		write("/etc/hosts", "new", 0o600), symlink("/etc/rc", "hosts"), mkdir("/etc/d", 0o755), write("/etc/d/f", "f", 0o644),
 		remove("/etc/pipe"), remove("/old.d/only"), remove("/old.d"), symlink("/old.d", "etc"), write("/etc/two", "x", 0o644),
 		mkdir("/empty", 0o700), write("/empty/x", "x", 0o644), write("/etc/hosts", "newer", 0o644), mkdir("/", 0o700),
-		remove("/full/inside/one"), remove("/full/inside/two"), remove("/full/inside"), remove("/full"), remove("/etc/locked"),
+		modify("/etc/two-too", 0o600), modify("/full/inside", 0o700),
+		remove("/full/inside/one"), remove("/full/inside/two"), remove("/full/inside"), remove("/full"),
+		modify("/etc/locked", 0o640), remove("/etc/locked"),
 	}
 }
 
@@ -467,5 +485,50 @@ func TestRollbackThatCannotBeMade(t *testing.T) {
 	err = dir.Apply([]rootfs.Edit{write("/etc/hosts", "new", 0o644)}, func() error { return refuse })
 	if !errors.Is(err, refuse) || errors.Is(err, rootfs.ErrPartlyChanged) {
 		t.Errorf("error is %v, want %v alone", err, refuse)
+	}
+}
+
+// TestModifyXattrs sets attributes and an owner, which would take capabilities away.
+func TestModifyXattrs(t *testing.T) {
+	dir := sample(t)
+	tree := open(t, dir)
+	capability := []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	relabelled, owned := modify("/etc/hosts", 0o640), modify("/etc/locked", 0o711|fs.ModeSetuid)
+	relabelled.Xattrs = map[string][]byte{"user.mine": []byte("1")}
+	onDir := modify("/empty", 0o700)
+	onDir.Xattrs = map[string][]byte{}
+	want := map[string]string{"/etc/hosts": "map[user.mine:1]", "/etc/locked": "map[]", "/empty": "map[]"}
+	if os.Getuid() == 0 {
+		if err := unix.Setxattr(filepath.Join(dir, "etc/locked"), "security.capability", capability, 0); err != nil {
+			t.Fatal(err)
+		}
+		owned.UID = 77
+		want["/etc/locked"] = fmt.Sprintf("map[security.capability:%s]", capability)
+	}
+	before := dump(t, tree)
+	edits := []rootfs.Edit{relabelled, owned, onDir}
+	if err := tree.Apply(edits, func() error { return fs.ErrInvalid }); !errors.Is(err, fs.ErrInvalid) {
+		t.Fatal(err)
+	}
+	if got := dump(t, tree); got != before {
+		t.Errorf("taken back, the tree is\n%s\nwant\n%s", got, before)
+	}
+	if err := tree.Apply(edits, fine); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range want {
+		all, err := tree.Xattrs(name)
+		texts := map[string]string{}
+		for key, value := range all {
+			if !strings.HasPrefix(key, "system.") && key != "security.selinux" { // the host's
+				texts[key] = string(value)
+			}
+		}
+		if got := fmt.Sprint(texts); err != nil || got != want {
+			t.Errorf("%s has attributes %q (%v), want %q", name, got, err, want)
+		}
+	}
+	if info, err := tree.Lstat("/etc/locked"); err != nil || info.Mode != owned.Mode || info.UID != owned.UID {
+		t.Errorf("/etc/locked is %v of %d (%v), want %v of %d", info.Mode, info.UID, err, owned.Mode, owned.UID)
 	}
 }

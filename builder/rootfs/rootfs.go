@@ -62,12 +62,15 @@ type Op string
 
 // The operations. WriteFile and Symlink replace what the name held, unless that
 // is a directory; Mkdir of an existing directory sets its attributes only;
-// Remove takes a file, a link or an empty directory.
+// Remove takes a file, a link or an empty directory. SetAttributes sets mode, owner
+// and extended attributes of a file or directory that is there; content, other hard
+// links to it and modification time stay.
 const (
-	WriteFile Op = "write"
-	Symlink   Op = "symlink"
-	Mkdir     Op = "mkdir"
-	Remove    Op = "remove"
+	WriteFile     Op = "write"
+	Symlink       Op = "symlink"
+	Mkdir         Op = "mkdir"
+	Remove        Op = "remove"
+	SetAttributes Op = "modify"
 )
 
 // Edit is one change to a tree. Its parent directory exists, or is made by an
@@ -75,13 +78,13 @@ const (
 type Edit struct {
 	Op      Op
 	Path    string      // literal name: no parent of it is a symbolic link
-	Mode    fs.FileMode // permission bits for WriteFile and Mkdir
+	Mode    fs.FileMode // permission bits for WriteFile, Mkdir and SetAttributes
 	UID     uint32
 	GID     uint32
-	ModTime time.Time // for WriteFile, Mkdir and Symlink
+	ModTime time.Time // for WriteFile, Mkdir and Symlink; for SetAttributes the change time, where that can be set
 	Data    []byte    // WriteFile
 	Target  string    // Symlink
-	// Xattrs are the attributes the new inode gets, all of them. Nil means: those
-	// of the inode it replaces, or for a new name its parent's SELinux label.
+	// Xattrs are the attributes the inode gets, all of them. Nil means: those of the
+	// inode that is there, or for a new name its parent's SELinux label.
 	Xattrs map[string][]byte
 }
