@@ -3,11 +3,11 @@ package builder
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/kerngate/kerngate/builder/image"
+	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/profiles"
 )
 
@@ -36,8 +36,18 @@ func (r Request) step(format string, args ...any) {
 	}
 }
 
-// Apply carries out a build. On error nothing is left and the target is as it was.
+// Apply carries out a build. On error nothing is left and the target is as it was. An
+// edit in place that was interrupted before is taken back first.
 func Apply(ctx context.Context, r Request) (*Result, error) {
+	if r.Output == "" {
+		outcome, err := image.Recover(r.Target)
+		if err != nil {
+			return nil, err
+		}
+		if outcome.Restored {
+			r.step("took back an edit of %s that was interrupted", r.Target)
+		}
+	}
 	target, err := image.Open(r.Target, image.Options{Root: r.Root})
 	if err != nil {
 		return nil, err
@@ -62,7 +72,7 @@ func applyDirectory(ctx context.Context, r Request, target *image.Target) (*Resu
 	r.step("edit %s: %d changes", r.Target, len(plan.Changes))
 	var verification *Verification
 	err = target.Edit(ctx, plan.Edits(r.Time), func() error {
-		if verification, err = mustConform(target, r); err != nil {
+		if verification, err = mustConform(target.Tree(), r); err != nil {
 			return err
 		}
 		return ctx.Err()
@@ -73,17 +83,12 @@ func applyDirectory(ctx context.Context, r Request, target *image.Target) (*Resu
 	return &Result{Output: r.Target, Plan: plan, Verification: verification}, nil
 }
 
-// applyDisk edits a hidden copy and gives it its name when it has been verified.
+// applyDisk refuses what can be refused before anything is copied.
 func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, error) {
-	in, err := filepath.EvalSymlinks(r.Target)
-	if err != nil {
-		return nil, err
-	}
 	if err := target.CheckEditor(); err != nil {
 		return nil, err
 	}
 	if !target.NeedsRecovery() {
-		// What can be refused is refused before the copy is made.
 		plan, err := NewPlan(target.Tree(), r.Profile, r.Tool, r.Checker)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r.Target, err)
@@ -92,8 +97,16 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 			return nothingToDo(r, target, plan)
 		}
 	}
+	if r.Output == "" {
+		return applyInPlace(ctx, r, target)
+	}
+	return applyToCopy(ctx, r)
+}
+
+// applyToCopy edits a hidden copy and gives it its name when it has been verified.
+func applyToCopy(ctx context.Context, r Request) (*Result, error) {
 	r.step("copy %s", r.Target)
-	draft, err := image.NewDraft(ctx, in, r.Output)
+	draft, err := image.NewDraft(ctx, r.Target, r.Output)
 	if err != nil {
 		return nil, err
 	}
@@ -106,17 +119,17 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r.step("put %s in place", draft.Output())
+	r.step("put %s in place", r.Output)
 	if err := draft.Commit(); err != nil {
 		return nil, err
 	}
-	result.Output = draft.Output()
+	result.Output = r.Output
 	return result, nil
 }
 
 // nothingToDo is a build in place of an image that is as the profile wants it.
 func nothingToDo(r Request, target *image.Target, plan *Plan) (*Result, error) {
-	verification, err := mustConform(target, r)
+	verification, err := mustConform(target.Tree(), r)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.Target, err)
 	}
@@ -159,11 +172,11 @@ func verifyAgain(path string, r Request) (*Verification, error) {
 		return nil, err
 	}
 	defer target.Close()
-	return mustConform(target, r)
+	return mustConform(target.Tree(), r)
 }
 
-func mustConform(target *image.Target, r Request) (*Verification, error) {
-	v, err := Verify(target.Tree(), r.Profile, r.Tool, r.Checker)
+func mustConform(t rootfs.Tree, r Request) (*Verification, error) {
+	v, err := Verify(t, r.Profile, r.Tool, r.Checker)
 	if err != nil {
 		return nil, err
 	}

@@ -17,15 +17,13 @@ import (
 type Draft struct {
 	pending *renameio.PendingFile
 	out     string
-	inPlace bool
 	image   os.FileInfo // its mode the copy gets last, for it may forbid writing
 	named   bool
 }
 
 // NewDraft copies the image at in to a hidden file in the directory of out. The
 // copy shares the image's extents where the file system can (ioctl_ficlone(2)),
-// else only data is copied and holes stay holes. Out must not exist; where it is
-// empty, Commit replaces in.
+// else only data is copied and holes stay holes. Out must not exist.
 func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
 	src, err := os.Open(in)
 	if err != nil {
@@ -36,22 +34,19 @@ func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	inPlace := out == ""
-	if inPlace {
-		out = in
-	} else if err := checkOutput(info, out); err != nil {
+	if err := checkOutput(info, out); err != nil {
 		return nil, err
 	}
 	pending, err := renameio.NewPendingFile(out, renameio.WithTempDir(filepath.Dir(out)), renameio.WithStaticPermissions(0o600))
 	if err != nil {
 		return nil, fmt.Errorf("cannot create the output beside %s: %w", out, err)
 	}
-	d := &Draft{pending: pending, out: out, inPlace: inPlace, image: info}
+	d := &Draft{pending: pending, out: out, image: info}
 	if err := d.fill(ctx, src, info); err != nil {
 		d.Discard()
 		return nil, fmt.Errorf("cannot copy %s: %w", in, err)
 	}
-	if err := d.checkUnchanged(in); err != nil {
+	if err := checkUnchanged(info, in); err != nil {
 		d.Discard()
 		return nil, err
 	}
@@ -59,13 +54,13 @@ func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
 }
 
 // checkUnchanged refuses an image that somebody else wrote to in the meantime: its
-// copy may hold halves of two states, and in its place their work would be lost.
-func (d *Draft) checkUnchanged(name string) error {
+// copy may hold halves of two states, and an edit in place would mix with their work.
+func checkUnchanged(before os.FileInfo, name string) error {
 	now, err := os.Stat(name)
 	if err != nil {
 		return err
 	}
-	if os.SameFile(d.image, now) && now.Size() == d.image.Size() && now.ModTime().Equal(d.image.ModTime()) {
+	if os.SameFile(before, now) && now.Size() == before.Size() && now.ModTime().Equal(before.ModTime()) {
 		return nil
 	}
 	return &Error{Fact: fmt.Sprintf("%s: it was changed while it was being patched", name), Advice: "see that nothing else writes to it, such as a running machine or another kerngate, and try again"}
@@ -87,7 +82,7 @@ func checkOutput(input os.FileInfo, out string) error {
 	case err != nil:
 		return err
 	case os.SameFile(input, there):
-		return &Error{Fact: fmt.Sprintf("%s: output is the input", out), Advice: "give another output, or --in-place to replace the image"}
+		return &Error{Fact: fmt.Sprintf("%s: output is the input", out), Advice: "give another output, or --in-place to edit the image itself"}
 	default:
 		return outputExists(out)
 	}
@@ -161,19 +156,11 @@ func copySparse(ctx context.Context, dst, src *os.File, size int64) error {
 // Path is where the copy lies until Commit.
 func (d *Draft) Path() string { return d.pending.Name() }
 
-// Output is the name that Commit gives it.
-func (d *Draft) Output() string { return d.out }
-
-// Commit makes the copy durable and gives it its name in one step (rename(2)). An
-// image in place must not have changed since, and an output still not exist.
+// Commit makes the copy durable and gives it its name in one step (rename(2)). The
+// output must still not exist.
 func (d *Draft) Commit() error {
 	if err := d.pending.Chmod(d.image.Mode().Perm()); err != nil {
 		return err
-	}
-	if d.inPlace {
-		if err := d.checkUnchanged(d.out); err != nil {
-			return err
-		}
 	}
 	var fact *Error
 	if err := d.name(); errors.As(err, &fact) {
@@ -190,9 +177,6 @@ func (d *Draft) Commit() error {
 
 // name renames the copy.
 func (d *Draft) name() error {
-	if d.inPlace {
-		return d.pending.CloseAtomicallyReplace()
-	}
 	if err := d.pending.Sync(); err != nil {
 		return err
 	}

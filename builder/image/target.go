@@ -82,7 +82,11 @@ func Open(path string, opts Options) (*Target, error) {
 		return nil, err
 	}
 	t := &Target{Path: path, Kind: Disk, Size: info.Size(), file: f}
-	if err := t.openDisk(opts); err != nil {
+	err = guard(f, path)
+	if err == nil {
+		err = t.openDisk(opts)
+	}
+	if err != nil {
 		f.Close()
 		return nil, inFile(path, err)
 	}

@@ -17,9 +17,10 @@ func newApply(u *ui) *cobra.Command {
 		Use:   "apply --profile PROFILE (-o OUT | --in-place) TARGET",
 		Short: "Patch an image or directory; on error nothing is changed",
 		Long: `apply patches a copy of the image, verifies it, and only then gives it the name
-OUT. With --in-place the verified copy takes the image's place in one step, so the
-image's directory needs room for a second image. A directory is patched in place;
-its changes are taken back if one of them fails.`,
+OUT. With --in-place a copy of the root volume is patched and verified; what differs is
+then written into the image, with an undo journal beside it (IMAGE.kerngate-undo) until
+that is done. An interrupted run is taken back by the next one or by kerngate recover.
+A directory is patched in place; its changes are taken back if one of them fails.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (output == "") == !inPlace {
@@ -45,7 +46,7 @@ its changes are taken back if one of them fails.`,
 	}
 	flags.add(cmd, true)
 	cmd.Flags().StringVarP(&output, "output", "o", "", "where the patched image goes; must not exist")
-	cmd.Flags().BoolVar(&inPlace, "in-place", false, "replace the target by the patched one")
+	cmd.Flags().BoolVar(&inPlace, "in-place", false, "patch the target itself")
 	return cmd
 }
 

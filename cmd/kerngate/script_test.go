@@ -41,6 +41,8 @@ func TestScripts(t *testing.T) {
 			"judge":  judge,
 			"chop":   chop,
 			"poke":   poke,
+
+			"interrupt": interrupt,
 		},
 	})
 }

@@ -1,0 +1,74 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kerngate/kerngate/builder/image"
+	"github.com/kerngate/kerngate/builder/rootfs"
+)
+
+// applyInPlace edits a draft of the root volume, verifies it, and writes into the
+// image what differs. Until then the image is only read; from then on an undo
+// journal lies beside it.
+func applyInPlace(ctx context.Context, r Request, target *image.Target) (*Result, error) {
+	if err := target.Lock(); err != nil {
+		return nil, err
+	}
+	r.step("copy the root volume of %s", r.Target)
+	draft, err := target.DraftRoot(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.Target, err)
+	}
+	defer draft.Close()
+	result, err := editRoot(ctx, r, draft)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.Target, err)
+	}
+	changes, err := draft.Changes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot compare the edited volume with the image: %w", err)
+	}
+	bytes := int64(0)
+	for _, c := range changes {
+		bytes += c.Length
+	}
+	r.step("write %d bytes in %d places of %s", bytes, len(changes), r.Target)
+	err = draft.Commit(ctx, changes, func(t rootfs.Tree) error {
+		result.Verification, err = mustConform(t, r)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot write into the image: %w", err)
+	}
+	return result, nil
+}
+
+// editRoot plans, edits and verifies the draft.
+func editRoot(ctx context.Context, r Request, draft *image.RootDraft) (*Result, error) {
+	if err := draft.Replay(ctx); err != nil {
+		return nil, err
+	}
+	tree, err := draft.Tree()
+	if err != nil {
+		return nil, err
+	}
+	plan, err := NewPlan(tree, r.Profile, r.Tool, r.Checker)
+	if err != nil {
+		return nil, err
+	}
+	r.step("edit the copy: %d changes", len(plan.Changes))
+	if !plan.Empty() {
+		if err := draft.Edit(ctx, plan.Edits(r.Time)); err != nil {
+			return nil, err
+		}
+	}
+	r.step("verify the copy")
+	if tree, err = draft.Tree(); err != nil {
+		return nil, err
+	}
+	if _, err := mustConform(tree, r); err != nil {
+		return nil, err
+	}
+	return &Result{Output: r.Target, Plan: plan}, nil
+}
