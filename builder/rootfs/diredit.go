@@ -22,8 +22,8 @@ var ErrPartlyChanged = errors.New("the directory is left with a part of the chan
 // Apply makes the edits in order, then asks check whether the result is right. If
 // an edit cannot be made, or check fails, all are taken back, newest first, and
 // the directory is as it was, but for change times (ctime); if that cannot be done
-// the error is [ErrPartlyChanged], too. Parent directories keep their times. Labels
-// of symbolic links are set through /proc.
+// the error is [ErrPartlyChanged], too. Parent directories keep their times, but for
+// those that belong to somebody else. Labels of symbolic links are set through /proc.
 func (d *Dir) Apply(edits []Edit, check func() error) error {
 	undo := &undoLog{dir: d, times: map[string]time.Time{}}
 	for i, e := range edits {
@@ -49,7 +49,7 @@ func partly(err error) error {
 // and those of the list their own, which have changed with what was put into them.
 func (d *Dir) settleTimes(edits []Edit, parents map[string]time.Time) error {
 	for name, at := range parents {
-		if err := d.settleTime(name, at); err != nil {
+		if err := d.restoreTime(name, at); err != nil {
 			return err
 		}
 	}
@@ -62,6 +62,16 @@ func (d *Dir) settleTimes(edits []Edit, parents map[string]time.Time) error {
 		}
 	}
 	return nil
+}
+
+// restoreTime gives a parent the time that it had. Who may write into somebody
+// else's directory may not set its time, and that is no reason to give up.
+func (d *Dir) restoreTime(name string, at time.Time) error {
+	err := d.settleTime(name, at)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
 }
 
 // settleTime sets the time of a directory; what a later edit removed has none.
@@ -137,7 +147,7 @@ func (d *Dir) keepTimes(name string, undo *undoLog) error {
 	if err != nil {
 		return err
 	}
-	undo.add(func() error { return d.root.Chtimes(name, time.Time{}, info.ModTime()) })
+	undo.add(func() error { return d.restoreTime(name, info.ModTime()) })
 	if _, known := undo.times[name]; !known {
 		undo.times[name] = info.ModTime()
 	}

@@ -400,6 +400,12 @@ func TestUnprivileged(t *testing.T) {
 		t.Log("these tests run unprivileged already")
 		return
 	}
+	asNobody(t, 5, "^(TestApply|TestRollback|TestReplacedFileKeepsXattrs|TestSELinuxLabels|TestXattrs)$")
+}
+
+// asNobody runs tests of this program as nobody, and wants as many of them to pass.
+func asNobody(t *testing.T, want int, pattern string, environ ...string) {
+	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -420,12 +426,45 @@ func TestUnprivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(dir, "tests"), "-test.run", "^(TestApply|TestRollback|TestReplacedFileKeepsXattrs|TestSELinuxLabels|TestXattrs)$", "-test.v")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir)
+	cmd := exec.Command(filepath.Join(dir, "tests"), "-test.run", pattern, "-test.v")
+	cmd.Dir, cmd.Env = dir, append(append(os.Environ(), "TMPDIR="+dir), environ...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	out, err := cmd.CombinedOutput()
-	if passed := strings.Count(string(out), "\n--- PASS"); err != nil || passed != 5 {
-		t.Errorf("as nobody: %v, %d tests passed, want 5\n%s", err, passed, out)
+	if passed := strings.Count(string(out), "\n--- PASS"); err != nil || passed != want {
+		t.Errorf("as nobody: %v, %d tests passed, want %d\n%s", err, passed, want, out)
+	}
+}
+
+// TestSomebodyElsesDirectory: nobody, in directories that belong to root, may write
+// into one and not into the other, and may set the times of neither.
+func TestSomebodyElsesDirectory(t *testing.T) {
+	const variable = "ROOTFS_TEST_TREE"
+	name := os.Getenv(variable)
+	if name == "" {
+		if os.Geteuid() != 0 {
+			t.Log("only root can make such a tree")
+			return
+		}
+		name = t.TempDir()
+		plant(t, name, "closed/x = x", "open/x = x")
+		if err := errors.Join(os.Chmod(filepath.Dir(name), 0o755), os.Chmod(filepath.Join(name, "open"), 0o777)); err != nil {
+			t.Fatal(err)
+		}
+		asNobody(t, 1, "^TestSomebodyElsesDirectory$", variable+"="+name)
+		return
+	}
+	dir := open(t, name)
+	err := dir.Apply([]rootfs.Edit{write("/closed/new", "x", 0o644)}, fine)
+	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, rootfs.ErrPartlyChanged) {
+		t.Errorf("in a closed directory: error is %v, want %v alone", err, fs.ErrPermission)
+	}
+	refuse := errors.New("refused")
+	err = dir.Apply([]rootfs.Edit{write("/open/new", "x", 0o644)}, func() error { return refuse })
+	if !errors.Is(err, refuse) || errors.Is(err, rootfs.ErrPartlyChanged) {
+		t.Errorf("taken back in an open directory: error is %v, want %v alone", err, refuse)
+	}
+	if err := dir.Apply([]rootfs.Edit{write("/open/new", "x", 0o644)}, fine); err != nil {
+		t.Errorf("in an open directory: %v", err)
 	}
 }
 
