@@ -24,6 +24,7 @@ type Facts struct {
 	Scheme        string           `json:"partition_table,omitempty"`
 	Size          int64            `json:"size,omitempty"` // bytes
 	Volumes       []image.Volume   `json:"volumes"`
+	Warnings      []string         `json:"warnings"`       // what is odd about the layout
 	NeedsRecovery bool             `json:"needs_recovery"` // the journal waits to be replayed
 	System        string           `json:"system"`         // PRETTY_NAME of os-release
 	Architecture  string           `json:"architecture"`   // "amd64", "arm64", or why it is unknown
@@ -64,6 +65,7 @@ func Inspect(target *image.Target) (*Facts, error) {
 	f := &Facts{
 		Target: target.Path, Kind: target.Kind, Scheme: target.Scheme, Size: target.Size,
 		Volumes: target.Volumes, NeedsRecovery: target.NeedsRecovery(), Kernels: []KernelFacts{}, Modules: []ModuleFacts{},
+		Warnings: append([]string{}, target.Warnings...),
 	}
 	var err error
 	if f.System, err = systemName(t); err != nil {

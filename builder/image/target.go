@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/kerngate/kerngate/builder/ext4"
+	"github.com/kerngate/kerngate/builder/fat"
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
@@ -35,27 +36,46 @@ const (
 
 // Volume is one file system, or what could be one, of a target.
 type Volume struct {
-	Number int    `json:"number"` // partition number; 0 without a partition table
-	Role   string `json:"role"`   // "root", or empty
-	Type   string `json:"type"`   // partition type: GUID, or MBR type in hex
-	FS     string `json:"fs"`     // "ext4" (all of the family), "FAT", "xfs", …, "unknown"
-	Label  string `json:"label,omitempty"`
-	Offset int64  `json:"offset"` // bytes
-	Size   int64  `json:"size"`   // bytes
+	Number   int    `json:"number"`             // partition number; 0 without a partition table
+	Role     string `json:"role"`               // "root", "usr", "boot", "esp", or empty
+	Type     string `json:"type"`               // partition type: GUID, or MBR type in hex
+	FS       string `json:"fs"`                 // "ext2", "ext3", "ext4", "FAT", "xfs", …, "unknown"
+	Label    string `json:"label,omitempty"`    // of the partition: PARTLABEL
+	FSLabel  string `json:"fs_label,omitempty"` // of the file system: LABEL
+	UUID     string `json:"uuid,omitempty"`     // of the file system; of FAT the serial number, "1234-ABCD"
+	PartUUID string `json:"part_uuid,omitempty"`
+	Mount    string `json:"mount,omitempty"` // where the root's fstab mounts it
+	Offset   int64  `json:"offset"`          // bytes
+	Size     int64  `json:"size"`            // bytes
+
+	hidden bool // its type says nothing
+}
+
+// content is what was found in a volume of a disk.
+type content struct {
+	tree  rootfs.Tree // nil where the file system is not one that we read, or is broken
+	err   error       // what is broken
+	linux bool        // it is a Linux root
 }
 
 // Target is an opened directory or disk image. Reading it changes nothing.
 type Target struct {
-	Path    string
-	Kind    Kind
-	Scheme  string // "gpt", "mbr", "none"; empty for a directory
-	Size    int64  // bytes; 0 for a directory
-	Volumes []Volume
+	Path     string
+	Kind     Kind
+	Scheme   string // "gpt", "mbr", "none"; empty for a directory
+	Size     int64  // bytes; 0 for a directory
+	Volumes  []Volume
+	Warnings []string // what is odd about the layout
 
-	file *os.File
-	dir  *rootfs.Dir
-	tree rootfs.Tree
-	root int // index in Volumes
+	file     *os.File
+	dir      *rootfs.Dir
+	tree     rootfs.Tree
+	contents []content // of Volumes; empty for a directory
+	root     int       // index in Volumes
+}
+
+func (t *Target) warn(format string, args ...any) {
+	t.Warnings = append(t.Warnings, fmt.Sprintf(format, args...))
 }
 
 // Options choose among what a target offers.
@@ -156,13 +176,64 @@ func (t *Target) openDisk(opts Options) error {
 	if parts.scheme == "none" {
 		parts.partitions = []partition{{size: t.Size}}
 	}
+	t.Warnings = parts.warnings
 	for _, p := range parts.partitions {
-		t.Volumes = append(t.Volumes, Volume{
-			Number: p.number, Type: p.kind, Label: p.label, Offset: p.start, Size: p.size,
-			FS: identify(io.NewSectionReader(t.file, p.start, p.size)),
-		})
+		v := Volume{Number: p.number, Type: p.kind, Label: p.label, PartUUID: p.uuid, Offset: p.start, Size: p.size, hidden: p.hidden}
+		c, err := look(io.NewSectionReader(t.file, p.start, p.size), &v)
+		if err != nil {
+			return fmt.Errorf("cannot read %s: %w", v.name(), err)
+		}
+		t.Volumes, t.contents = append(t.Volumes, v), append(t.contents, c)
 	}
-	return t.findRoot(opts.Root)
+	if err := t.findRoot(opts.Root); err != nil {
+		return err
+	}
+	t.findRoles()
+	return nil
+}
+
+// look says in v what a volume is, and opens it if it is of a kind that we read. An
+// error is one of reading the image; what is wrong inside is part of the content.
+func look(r *io.SectionReader, v *Volume) (c content, err error) {
+	switch v.FS = identify(r); v.FS {
+	case "ext4":
+		c.tree, c.linux, c.err = openExt(r, v)
+	case "FAT":
+		c.tree, c.err = openFAT(r, v)
+	default:
+		v.UUID, v.FSLabel, err = identity(r, v.FS)
+	}
+	return c, err
+}
+
+// openExt reads a volume of the ext family and checks that all of it is there.
+func openExt(r *io.SectionReader, v *Volume) (rootfs.Tree, bool, error) {
+	fsys, err := ext4.Open(r, r.Size())
+	if errors.Is(err, ext4.ErrUnsupported) {
+		return nil, false, err
+	}
+	if err != nil {
+		return nil, false, &Error{Fact: err.Error(), Advice: "check the file system with e2fsck -fn, and the image's checksum"}
+	}
+	sb := fsys.Superblock()
+	v.FS, v.UUID, v.FSLabel = extKind(sb.Features), formatUUID(sb.UUID), sb.Label
+	linux, err := isLinuxRoot(fsys)
+	if err != nil {
+		return nil, false, err
+	}
+	return fsys, linux, nil
+}
+
+func openFAT(r *io.SectionReader, v *Volume) (rootfs.Tree, error) {
+	fsys, err := fat.Open(r, r.Size())
+	if err != nil {
+		return nil, err
+	}
+	volume := fsys.Volume()
+	if v.UUID, v.FSLabel = volume.UUID(), volume.Label; v.FSLabel == "NO NAME" { // how DOS writes none
+		v.FSLabel = ""
+	}
+	return fsys, nil
 }
 
 // refuseContainer names formats whose bytes are not those of the disk.
@@ -185,66 +256,11 @@ func (t *Target) refuseContainer() error {
 	return nil
 }
 
-// findRoot opens the one volume that holds a Linux root, or the one asked for.
-func (t *Target) findRoot(number int) error {
-	var found []int
-	for i, v := range t.Volumes {
-		if number != 0 && v.Number != number {
-			continue
-		}
-		if v.FS != "ext4" {
-			continue
-		}
-		tree, err := t.openVolume(v)
-		if err != nil {
-			return fmt.Errorf("%s: %w", v.name(), err)
-		}
-		linux, err := isLinuxRoot(tree)
-		if err != nil {
-			return fmt.Errorf("%s: %w", v.name(), err)
-		}
-		if linux {
-			found = append(found, i)
-			t.tree, t.root = tree, i
-		}
-	}
-	switch {
-	case len(found) == 1:
-		t.Volumes[t.root].Role = "root"
-		return nil
-	case len(found) > 1:
-		return t.twoRoots(found)
-	default:
-		return t.noRoot(number)
-	}
-}
-
 func (v Volume) name() string {
 	if v.Number == 0 {
 		return "file system"
 	}
 	return fmt.Sprintf("partition %d", v.Number)
-}
-
-// openVolume reads the file system of one volume and checks that all of it is
-// there.
-func (t *Target) openVolume(v Volume) (rootfs.Tree, error) {
-	fsys, err := ext4.Open(io.NewSectionReader(t.file, v.Offset, v.Size), v.Size)
-	if err != nil {
-		return nil, &Error{Fact: err.Error(), Advice: "check the file system with e2fsck -fn, and the image's checksum"}
-	}
-	return fsys, nil
-}
-
-func (t *Target) twoRoots(found []int) error {
-	var list []string
-	for _, i := range found {
-		list = append(list, fmt.Sprintf("%s (label %q)", t.Volumes[i].name(), t.Volumes[i].Label))
-	}
-	return &Error{
-		Fact:   fmt.Sprintf("%d Linux roots: %s", len(found), strings.Join(list, ", ")),
-		Advice: fmt.Sprintf("choose one, for example --root %d", t.Volumes[found[0]].Number),
-	}
 }
 
 func (t *Target) noRoot(number int) error {

@@ -78,8 +78,8 @@ func TestOpen(t *testing.T) {
 		volumes, id  string
 	}{
 		{"GPT with ESP and swap", "gpt", []imgtest.Part{part("vfat", ""), part("", ""), part("ext4", a)}, 0, 3, "FAT unknown ext4", "ID=a"},
-		{"GPT with data beside the root", "gpt", []imgtest.Part{part("ext4", plain), part("ext3", a), part("ext4", "")}, 0, 2, "ext4 ext4 ext4", "ID=a"},
-		{"MBR", "mbr", []imgtest.Part{part("vfat", ""), part("ext2", b)}, 0, 2, "FAT ext4", "ID=b"},
+		{"GPT with data beside the root", "gpt", []imgtest.Part{part("ext4", plain), part("ext3", a), part("ext4", "")}, 0, 2, "ext4 ext3 ext4", "ID=a"},
+		{"MBR", "mbr", []imgtest.Part{part("vfat", ""), part("ext2", b)}, 0, 2, "FAT ext2", "ID=b"},
 		{"no table", "none", []imgtest.Part{part("ext4", a)}, 0, 0, "ext4", "ID=a"},
 		{"two roots, the first asked for", "gpt", []imgtest.Part{part("ext4", a), part("ext4", b)}, 1, 1, "ext4 ext4", "ID=a"},
 		{"two roots, the second asked for", "gpt", []imgtest.Part{part("ext4", a), part("ext4", b)}, 2, 2, "ext4 ext4", "ID=b"},
@@ -170,7 +170,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"xz", write("\xfd7zXZ\x00\x00\x04"), 0, "it is a xz file", "unpack it"},
 		{"zstd", write("\x28\xb5\x2f\xfd\x04"), 0, "it is a zstd file", "unpack it"},
 		{"two bytes", write("QF"), 0, "it is not a disk image", "raw disk image"},
-		{"two roots", on("gpt", part("ext4", a), part("ext4", b)), 0, "2 Linux roots: partition 1 (label \"\"), partition 2 (label \"\")", "--root 1"},
+		{"two roots", on("gpt", part("ext4", a), part("ext4", b)), 0, "2 Linux roots: partition 1 (ext4, label \"\"), partition 2 (ext4, label \"\")", "--root 1"},
 		{"no root", on("gpt", part("vfat", ""), part("ext4", "")), 0, "no Linux root file system: partition 1 is FAT, partition 2 is ext4", "os-release"},
 		{"no such partition", on("gpt", part("vfat", ""), part("ext4", a)), 7, "no Linux root file system in partition 7: partition 1 is FAT, partition 2 is ext4", "os-release"},
 		{"wrong partition", on("gpt", part("vfat", ""), part("ext4", a)), 1, "no Linux root file system in partition 1", "os-release"},

@@ -14,15 +14,20 @@ const MiB = 1 << 20
 
 // Part is one file system of a small disk.
 type Part struct {
-	Dir  string // directory that fills it; empty: an empty file system
-	FS   string // "ext2", "ext3", "ext4", "vfat", or "" for bytes that mean nothing
-	Size int64  // bytes, a multiple of MiB
-	Type string // type as sfdisk(8) takes it: "L", "U", "83", a GUID
+	Dir    string // directory that fills it; empty: an empty file system
+	FS     string // "ext2", "ext3", "ext4", "vfat", or "" for bytes that mean nothing
+	Size   int64  // bytes, a multiple of MiB
+	Type   string // type as sfdisk(8) takes it: "L", "U", "83", a GUID
+	Number int    // partition number; 0: that of its place
+	Name   string // of the partition, GPT only
+	Label  string // of the file system
+	UUID   string // of the file system; of vfat 8 hex digits
 }
 
-// WriteDisk makes a disk image from parts. Scheme is "gpt" or "mbr", or "none" for
-// one file system without a table. It needs no root: mke2fs -d fills ext volumes.
-// Their root directory belongs to root, the rest to who runs the test.
+// WriteDisk makes a disk image from parts. Scheme is "gpt", "gpt-4096" for sectors
+// of that size, "mbr", or "none" for one file system without a table. It needs no
+// root: mke2fs -d fills ext volumes, mcopy the others. The root directory of an ext
+// volume belongs to root, the rest to who runs the test.
 func WriteDisk(file, scheme string, parts ...Part) error {
 	if scheme == "none" {
 		if len(parts) != 1 {
@@ -40,16 +45,10 @@ func WriteDisk(file, scheme string, parts ...Part) error {
 	if err := truncate(file, size); err != nil {
 		return err
 	}
-	label := map[string]string{"gpt": "gpt", "mbr": "dos"}[scheme]
-	script, offset := "label: "+label+"\n", int64(MiB)
-	for _, p := range parts {
-		script += fmt.Sprintf("start=%d, size=%d, type=%s\n", offset/512, p.Size/512, p.Type)
-		offset += p.Size
-	}
-	if err := tool(strings.NewReader(script), "fdisk", "sfdisk", "--quiet", file); err != nil {
+	if err := writeTable(file, scheme, parts); err != nil {
 		return err
 	}
-	offset = MiB
+	offset := int64(MiB)
 	for _, p := range parts {
 		if err := format(file, offset, p); err != nil {
 			return err
@@ -57,6 +56,36 @@ func WriteDisk(file, scheme string, parts ...Part) error {
 		offset += p.Size
 	}
 	return nil
+}
+
+func writeTable(file, scheme string, parts []Part) error {
+	label := map[string]string{"gpt": "gpt", "gpt-4096": "gpt", "mbr": "dos"}[scheme]
+	sector := int64(512)
+	if scheme == "gpt-4096" {
+		sector = 4096
+	}
+	script, offset := "label: "+label+"\n", int64(MiB)
+	for i, p := range parts {
+		number := p.Number
+		if number == 0 {
+			number = i + 1
+		}
+		script += fmt.Sprintf("%d: start=%d, size=%d, type=%s", number, offset/sector, p.Size/sector, p.Type)
+		if p.Name != "" {
+			script += fmt.Sprintf(", name=%q", p.Name)
+		}
+		script, offset = script+"\n", offset+p.Size
+	}
+	if sector == 512 {
+		return tool(strings.NewReader(script), "fdisk", "sfdisk", "--quiet", file)
+	}
+	// sfdisk asks the kernel for the size of sectors, fdisk can be told.
+	list := file + ".sfdisk"
+	if err := os.WriteFile(list, []byte(script), 0o600); err != nil {
+		return err
+	}
+	defer os.Remove(list)
+	return tool(strings.NewReader("I\n"+list+"\nw\n"), "fdisk", "fdisk", "--sector-size", fmt.Sprint(sector), "--wipe", "never", file)
 }
 
 func truncate(file string, size int64) error {
@@ -74,14 +103,38 @@ func format(file string, offset int64, p Part) error {
 	case "":
 		return nil
 	case "vfat":
-		return tool(nil, "dosfstools", "mkfs.vfat", fmt.Sprintf("--offset=%d", offset/512), file, fmt.Sprint(p.Size/1024))
+		return formatFAT(file, offset, p)
 	default:
 		args := []string{"-q", "-F", "-t", p.FS, "-E", fmt.Sprintf("offset=%d,root_owner=0:0", offset)}
 		if p.Dir != "" {
 			args = append(args, "-d", p.Dir)
 		}
+		if p.Label != "" {
+			args = append(args, "-L", p.Label)
+		}
+		if p.UUID != "" {
+			args = append(args, "-U", p.UUID)
+		}
 		return tool(nil, "e2fsprogs", "mke2fs", append(args, file, fmt.Sprintf("%dk", p.Size/1024))...)
 	}
+}
+
+func formatFAT(file string, offset int64, p Part) error {
+	args := []string{fmt.Sprintf("--offset=%d", offset/512)}
+	if p.Label != "" {
+		args = append(args, "-n", p.Label)
+	}
+	if p.UUID != "" {
+		args = append(args, "-i", p.UUID)
+	}
+	if err := tool(nil, "dosfstools", "mkfs.vfat", append(args, file, fmt.Sprint(p.Size/1024))...); err != nil || p.Dir == "" {
+		return err
+	}
+	names, err := filepath.Glob(filepath.Join(p.Dir, "*"))
+	if err != nil {
+		return err
+	}
+	return tool(nil, "mtools", "mcopy", append(append([]string{"-s", "-i", fmt.Sprintf("%s@@%d", file, offset)}, names...), "::/")...)
 }
 
 // tool runs an outside program and says what it said when it did not work.

@@ -47,8 +47,11 @@ func showFacts(u *ui, f *builder.Facts) {
 	if f.Kind == image.Disk {
 		u.printf("size          %d bytes, partition table %s\n", f.Size, f.Scheme)
 		for _, v := range f.Volumes {
-			u.printf("partition %-3d %-8s %-8s at byte %d, %d bytes %s\n", v.Number, v.FS, v.Role, v.Offset, v.Size, v.Label)
+			u.printf("partition %-3d %-8s %-5s at byte %d, %d bytes%s\n", v.Number, v.FS, v.Role, v.Offset, v.Size, names(v))
 		}
+	}
+	for _, w := range f.Warnings {
+		u.warn(w)
 	}
 	u.printf("system        %s, %s\n", f.System, f.Architecture)
 	u.printf("systemd       %s\n", orNone(f.Systemd))
@@ -77,6 +80,21 @@ func showFacts(u *ui, f *builder.Facts) {
 		u.printf("kerngate      %s, profile %s (%s)\n", f.Kerngate.Tool, f.Kerngate.Profile, f.Kerngate.Digest)
 	}
 	showModules(u, f)
+}
+
+// names is what tells a volume from others.
+func names(v image.Volume) string {
+	label := v.FSLabel
+	if label == "" {
+		label = v.Label
+	}
+	var out string
+	for _, n := range []struct{ what, value string }{{"mounted at", v.Mount}, {"label", label}, {"UUID", v.UUID}} {
+		if n.value != "" {
+			out += fmt.Sprintf(", %s %s", n.what, n.value)
+		}
+	}
+	return out
 }
 
 // showModules prints the table of modules that some kernel has or some line names.

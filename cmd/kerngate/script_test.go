@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -79,11 +80,12 @@ func mkroot(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(imgtest.WriteRoot(ts.MkAbs(args[0]), release))
 }
 
-// mkdisk makes a disk image: mkdisk FILE gpt|mbr|none FS:DIR[:MIB]... The
-// directory may be empty, and FS may be empty for a part without a file system.
+// mkdisk makes a disk image: mkdisk FILE gpt|gpt-4096|mbr|none FS:DIR[:OPTION]...
+// The directory may be empty, and FS may be empty for a part without a file system.
+// An option is a size in MiB, or one of number=, type=, name=, label= and uuid=.
 func mkdisk(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
-		ts.Fatalf("usage: mkdisk FILE gpt|mbr|none FS:DIR[:MIB]...")
+		ts.Fatalf("usage: mkdisk FILE gpt|gpt-4096|mbr|none FS:DIR[:OPTION]...")
 	}
 	var parts []imgtest.Part
 	for _, arg := range args[2:] {
@@ -95,18 +97,38 @@ func mkdisk(ts *testscript.TestScript, neg bool, args []string) {
 		if field[1] != "" {
 			p.Dir = ts.MkAbs(field[1])
 		}
-		if len(field) == 3 {
-			n, err := strconv.ParseInt(field[2], 10, 64)
-			ts.Check(err)
-			p.Size = n * imgtest.MiB
+		for _, option := range field[2:] {
+			ts.Check(setPart(&p, option))
 		}
 		parts = append(parts, p)
 	}
 	ts.Check(imgtest.WriteDisk(ts.MkAbs(args[0]), args[1], parts...))
 }
 
+func setPart(p *imgtest.Part, option string) error {
+	key, value, _ := strings.Cut(option, "=")
+	var err error
+	switch key {
+	case "number":
+		p.Number, err = strconv.Atoi(value)
+	case "type":
+		p.Type = value
+	case "name":
+		p.Name = value
+	case "label":
+		p.Label = value
+	case "uuid":
+		p.UUID = value
+	default:
+		p.Size, err = strconv.ParseInt(option, 10, 64)
+		p.Size *= imgtest.MiB
+	}
+	return err
+}
+
 // judge lets outside programs look at an image: judge FILE [OFFSET...] runs
-// e2fsck -fn at each offset in MiB, and sgdisk -v where the first is not 0.
+// e2fsck -fn at each offset in MiB, and sgdisk -v where the first is not 0. Sgdisk
+// knows sectors of 512 bytes only: other tables are for fdisk.
 func judge(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: judge FILE OFFSET-IN-MIB...")
@@ -119,6 +141,15 @@ func judge(ts *testscript.TestScript, neg bool, args []string) {
 			name = fmt.Sprintf("%s?offset=%d", args[0], mib*imgtest.MiB)
 		}
 		ts.Check(ts.Exec("/usr/sbin/e2fsck", "-fn", name))
+	}
+	head, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if bytes.HasPrefix(head[4096:], []byte("EFI PART")) {
+		ts.Check(ts.Exec("/usr/sbin/fdisk", "--sector-size", "4096", "--list", args[0]))
+		if out := ts.ReadFile("stdout"); !strings.Contains(out, "Disklabel type: gpt") || ts.ReadFile("stderr") != "" {
+			ts.Fatalf("fdisk finds problems")
+		}
+		return
 	}
 	if args[1] != "0" {
 		ts.Check(ts.Exec("/usr/sbin/sgdisk", "-v", args[0]))
