@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -359,7 +360,11 @@ func unixMode(m fs.FileMode) uint32 {
 	return bits
 }
 
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+// isMissing says whether nothing is there, or a file where a directory above it
+// should be.
+func isMissing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
 
 // Text is the content that a change writes, when it is text.
 func (c Change) Text() (string, bool) {

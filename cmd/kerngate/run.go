@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"time"
@@ -86,6 +87,7 @@ func (h *hinted) Unwrap() error { return h.error }
 // of a command line can do about it.
 func advise(err error) error {
 	var findings profiles.Findings
+	var corrupt *ext4.CorruptError
 	var has interface{ Hint() string }
 	switch {
 	case errors.Is(err, errReport):
@@ -106,8 +108,12 @@ func advise(err error) error {
 		return &hinted{err, "kerngate profile lint shows all findings of a profile; kerngate profile show llm-node prints a right one"}
 	case errors.Is(err, context.Canceled):
 		return &hinted{errors.New("interrupted"), "nothing was changed"}
+	case errors.As(err, &corrupt):
+		return &hinted{err, "nothing was changed; check the file system with e2fsck -fn, and the image's checksum"}
+	case errors.Is(err, fs.ErrPermission):
+		return &hinted{err, "nothing was changed; run kerngate as who may do this"}
 	default:
-		return &hinted{err, "nothing was changed"}
+		return &hinted{err, "nothing was changed; see to what the message names and try again"}
 	}
 }
 
