@@ -5,6 +5,7 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"strconv"
 	"syscall"
@@ -20,6 +21,9 @@ import (
 var version string
 
 func main() {
+	// A unit's stderr may be a socket whose reader has gone. Without this the first
+	// line of a refusal would end the program, before its reason is in any log.
+	signal.Ignore(syscall.SIGPIPE)
 	program := command.Program{
 		Version:      programVersion(),
 		Policy:       policy.File,

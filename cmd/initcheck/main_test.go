@@ -106,6 +106,24 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// TestReaderGone: what cannot be said on stderr must not keep the program from going
+// on, to the logs and to its own exit code.
+func TestReaderGone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "initcheck")
+	goTool(t, "", "build", "-o", path, ".")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	r.Close()
+	cmd := exec.Command(path, "unknown")
+	cmd.Stderr = w
+	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 2 {
+		t.Errorf("with a reader that is gone the program ended with %q, want exit status 2", cmd.ProcessState)
+	}
+}
+
 func goTool(t *testing.T, arch string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("go", args...)

@@ -28,6 +28,10 @@ const (
 	exitPass   = 0
 	exitRefuse = 1
 	exitUsage  = 2
+	// exitHold is how recheck refuses, EX_NOPERM of sysexits.h. Not 1: of a unit with
+	// SuccessExitStatus=1, which is common, systemd takes 1 for success here too, and
+	// was seen to start it.
+	exitHold = 77
 )
 
 const usage = `Usage: initcheck VERB
@@ -40,7 +44,7 @@ Verbs:
   status [--json]  show the last verdict and its reasons
   version          show the version
 
-Exit codes: 0 pass or done; 1 refuse, on any doubt too; 2 usage.
+Exit codes: 0 pass or done; 1 refuse, on any doubt too, and 77 from recheck; 2 usage.
 `
 
 // Program is the checker and all that it touches.
@@ -116,7 +120,7 @@ func (p Program) misused(format string, args ...any) int {
 
 // check is what the gate runs.
 func (p Program) check() (code int) {
-	defer p.refuseOnPanic(&code)
+	defer p.refuseOnPanic(&code, exitRefuse)
 	removed := p.Stamp.Remove()
 	j := p.judge()
 	if removed != nil {
@@ -138,7 +142,7 @@ func (p Program) check() (code int) {
 // recheck is what a gated unit runs before it starts. It is silent on pass, since
 // it runs often.
 func (p Program) recheck() (code int) {
-	defer p.refuseOnPanic(&code)
+	defer p.refuseOnPanic(&code, exitHold)
 	if exists, err := p.Stamp.Exists(); err != nil || !exists {
 		return p.withoutStamp(err)
 	}
@@ -149,7 +153,7 @@ func (p Program) recheck() (code int) {
 	p.complain(p.Stamp.Remove())
 	p.complain(p.record(j, "recheck"))
 	p.tell(p.report(j, "recheck"))
-	return exitRefuse
+	return exitHold
 }
 
 // withoutStamp refuses without a report of its own: the one that is there tells
@@ -157,13 +161,13 @@ func (p Program) recheck() (code int) {
 func (p Program) withoutStamp(err error) int {
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "initcheck: refuse: %v; inference units stay off\n", err)
-		return exitRefuse
+		return exitHold
 	}
 	fmt.Fprintf(p.Stderr, "initcheck: refuse: there is no stamp at %s: the gate did not pass in this boot, or a recheck refused since; inference units stay off\n", p.Stamp.Path)
 	if r, err := p.Report.Read(); err == nil {
 		fmt.Fprintf(p.Stderr, "initcheck: the last report says: %s\n", strings.TrimPrefix(r.Line(), "initcheck: "))
 	}
-	return exitRefuse
+	return exitHold
 }
 
 func (p Program) version() int {
@@ -300,14 +304,14 @@ func (p Program) complain(err error) {
 	}
 }
 
-// refuseOnPanic is the last net: whatever breaks, the stamp goes and the answer is
-// refuse.
-func (p Program) refuseOnPanic(code *int) {
+// refuseOnPanic is the last net: whatever breaks, the stamp goes and the exit code
+// is the verb's refusal.
+func (p Program) refuseOnPanic(code *int, answer int) {
 	cause := recover()
 	if cause == nil {
 		return
 	}
-	*code = exitRefuse
+	*code = answer
 	p.complain(p.Stamp.Remove())
 	fmt.Fprintf(p.Stderr, "initcheck: refuse: internal error: %v; inference units stay off\n", cause)
 }
