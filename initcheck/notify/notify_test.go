@@ -199,7 +199,7 @@ func TestReportFile(t *testing.T) {
 }
 
 func TestReportGolden(t *testing.T) {
-	file := ReportFile{Path: filepath.Join(t.TempDir(), "report.json")}
+	file := ReportFile{Path: filepath.Join(t.TempDir(), "initcheck", "report.json")}
 	if err := file.Write(report(refuse("kernel 6.1 is below the floor <7.0.6>"))); err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestStamp(t *testing.T) {
 // TestNothingIsLeftBehind puts a directory where the file should go, which no
 // rename replaces.
 func TestNothingIsLeftBehind(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "initcheck")
 	if err := os.MkdirAll(filepath.Join(dir, "pass", "x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -286,6 +286,29 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Error("Remove of a directory that is not empty: no error")
 	}
 	wantNames(t, dir, "pass")
+}
+
+// TestDirectoryOfSomebodyElse: whoever writes to the directory could put a stamp there.
+func TestDirectoryOfSomebodyElse(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"a link": func(dir string) error { return os.Symlink(t.TempDir(), dir) },
+		"a file": func(dir string) error { return os.WriteFile(dir, nil, 0o644) },
+		"writable by all": func(dir string) error {
+			return errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o777))
+		},
+		"writable by a group": func(dir string) error {
+			return errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o775))
+		},
+	} {
+		dir := filepath.Join(t.TempDir(), "initcheck")
+		if err := spoil(dir); err != nil {
+			t.Fatal(err)
+		}
+		stamp := Stamp{Path: filepath.Join(dir, "pass")}
+		if err := stamp.Create(report(pass("a"))); err == nil || !strings.Contains(err.Error(), "want a directory that only user ") {
+			t.Errorf("%s: Create gives %v, want an error about the directory", name, err)
+		}
+	}
 }
 
 func wantMode(t *testing.T, path string, want fs.FileMode) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/kerngate/kerngate/initcheck"
@@ -229,16 +230,30 @@ func replace(path string, data []byte) error {
 	return nil
 }
 
-// makeDir makes the directory, open to all readers whatever the umask.
+// makeDir makes the directory, open to all readers whatever the umask. One that
+// somebody else could put a stamp into is an error.
 func makeDir(dir string) error {
 	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, os.ErrExist) {
-		return nil
+		return onlyOurs(dir)
 	}
 	if err != nil {
 		return err
 	}
 	return os.Chmod(dir, 0o755)
+}
+
+// onlyOurs holds for a directory, not a link to one, into which nobody else writes.
+func onlyOurs(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 || int(owner) != os.Geteuid() {
+		return fmt.Errorf("%s is %v of user %d, want a directory that only user %d writes to", dir, info.Mode(), owner, os.Geteuid())
+	}
+	return nil
 }
 
 func fill(f *os.File, data []byte) error {
