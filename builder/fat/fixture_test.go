@@ -137,6 +137,9 @@ func (i image) fsck(t testing.TB) {
 	volume := i.extract(t)
 	out, code := tool(t, "dosfstools", "fsck.vfat", "-n", volume)
 	must(t, os.Remove(volume))
+	if strings.HasPrefix(out, "Warning: Filesystem is FAT32 according to") { // but has few clusters
+		_, out, _ = strings.Cut(out, "some systems.\n")
+	}
 	if lines := strings.Split(strings.TrimSpace(out), "\n"); code != 0 || len(lines) != 2 {
 		t.Errorf("fsck.vfat -n: exit code %d:\n%s", code, out)
 	}
