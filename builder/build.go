@@ -21,6 +21,8 @@ type Request struct {
 	Time    time.Time // modification time of what is written
 	Checker CheckerSource
 	Step    func(text string) // told what happens, for a person; may be nil
+	// Progress is told of the copy of a disk, in bytes; may be nil.
+	Progress func(done, total int64)
 }
 
 // Result is what a build did.
@@ -55,6 +57,9 @@ func Apply(ctx context.Context, r Request) (*Result, error) {
 	defer target.Close()
 	if target.Kind == image.Directory {
 		return applyDirectory(ctx, r, target)
+	}
+	if target.Device && r.Output == "" {
+		return nil, problem("give -o OUT, and write OUT to the device when it is done, for example with dd", "%s: it is a block device, which this version does not edit in place", r.Target)
 	}
 	return applyDisk(ctx, r, target)
 }
@@ -106,7 +111,7 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 // applyToCopy edits a hidden copy and gives it its name when it has been verified.
 func applyToCopy(ctx context.Context, r Request) (*Result, error) {
 	r.step("copy %s", r.Target)
-	draft, err := image.NewDraft(ctx, r.Target, r.Output)
+	draft, err := image.NewDraft(ctx, r.Target, r.Output, r.Progress)
 	if err != nil {
 		return nil, err
 	}

@@ -21,10 +21,15 @@ type Draft struct {
 	named   bool
 }
 
-// NewDraft copies the image at in to a hidden file in the directory of out. The
-// copy shares the image's extents where the file system can (ioctl_ficlone(2)),
-// else only data is copied and holes stay holes. Out must not exist.
-func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
+// Progress is told how many bytes of a copy are made, and of how many. Nobody is told
+// of a copy that is made at once.
+type Progress func(done, total int64)
+
+// NewDraft copies the image or block device at in to a hidden file in the directory
+// of out. The copy shares the image's extents where the file system can
+// (ioctl_ficlone(2)), else only data is copied and holes stay holes; of a device
+// zeros become holes. Out must not exist. Progress may be nil.
+func NewDraft(ctx context.Context, in, out string, progress Progress) (*Draft, error) {
 	src, err := os.Open(in)
 	if err != nil {
 		return nil, err
@@ -42,7 +47,7 @@ func NewDraft(ctx context.Context, in, out string) (*Draft, error) {
 		return nil, fmt.Errorf("cannot create the output beside %s: %w", out, err)
 	}
 	d := &Draft{pending: pending, out: out, image: info}
-	if err := d.fill(ctx, src, info); err != nil {
+	if err := d.fill(ctx, src, info, progress); err != nil {
 		d.Discard()
 		return nil, fmt.Errorf("cannot copy %s: %w", in, err)
 	}
@@ -81,6 +86,8 @@ func checkOutput(input os.FileInfo, out string) error {
 		return nil
 	case err != nil:
 		return err
+	case isDevice(there):
+		return &Error{Fact: fmt.Sprintf("%s: output is a block device", out), Advice: "give a file as output, and write that to the device when it is done, for example with dd"}
 	case os.SameFile(input, there):
 		return &Error{Fact: fmt.Sprintf("%s: output is the input", out), Advice: "give another output, or --in-place to edit the image itself"}
 	default:
@@ -92,9 +99,15 @@ func outputExists(out string) error {
 	return &Error{Fact: fmt.Sprintf("%s: output exists", out), Advice: "remove it or give another name; kerngate does not write over files"}
 }
 
-func (d *Draft) fill(ctx context.Context, src *os.File, info os.FileInfo) error {
+func (d *Draft) fill(ctx context.Context, src *os.File, info os.FileInfo, progress Progress) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if progress == nil {
+		progress = func(int64, int64) {}
+	}
+	if isDevice(info) {
+		return copyDevice(ctx, d.pending.File, src, progress)
 	}
 	if err := d.keepOwner(info); err != nil {
 		return err
@@ -105,7 +118,7 @@ func (d *Draft) fill(ctx context.Context, src *os.File, info os.FileInfo) error 
 	if err := d.checkSpace(src); err != nil {
 		return err
 	}
-	return copySparse(ctx, d.pending.File, src, info.Size())
+	return copySparse(ctx, d.pending.File, src, info.Size(), progress)
 }
 
 // keepOwner gives the copy the owner of the image; only root can differ from it.
@@ -144,12 +157,28 @@ func enoughSpace(need, have int64, dir string) error {
 }
 
 // copySparse copies the data of src and leaves its holes.
-func copySparse(ctx context.Context, dst, src *os.File, size int64) error {
+func copySparse(ctx context.Context, dst, src *os.File, size int64, progress Progress) error {
 	if err := dst.Truncate(size); err != nil {
 		return err
 	}
+	var done, total int64
+	err := eachData(src, 0, size, func(from, to int64) error {
+		total += to - from
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	return eachData(src, 0, size, func(from, to int64) error {
-		return copyRange(ctx, dst, src, from, to, 0)
+		for at := from; at < to; at += copyChunk {
+			end := min(at+copyChunk, to)
+			if err := copyRange(ctx, dst, src, at, end, 0); err != nil {
+				return err
+			}
+			done += end - at
+			progress(done, total)
+		}
+		return nil
 	})
 }
 
@@ -159,7 +188,7 @@ func (d *Draft) Path() string { return d.pending.Name() }
 // Commit makes the copy durable and gives it its name in one step (rename(2)). The
 // output must still not exist.
 func (d *Draft) Commit() error {
-	if err := d.pending.Chmod(d.image.Mode().Perm()); err != nil {
+	if err := d.pending.Chmod(d.mode()); err != nil {
 		return err
 	}
 	var fact *Error
@@ -173,6 +202,15 @@ func (d *Draft) Commit() error {
 		return &Error{Fact: fmt.Sprintf("%s is in place, but may not last a power cut: %v", d.out, err), Advice: "run sync(1)"}
 	}
 	return nil
+}
+
+// mode is that of the image. The mode of a device says who may use the device, not
+// who may read what is on it.
+func (d *Draft) mode() os.FileMode {
+	if isDevice(d.image) {
+		return 0o600
+	}
+	return d.image.Mode().Perm()
 }
 
 // name renames the copy.

@@ -69,7 +69,7 @@ func names(t *testing.T, dir string) string {
 func TestDraftCommit(t *testing.T) {
 	dir, in := holed(t)
 	out := filepath.Join(dir, "out.raw")
-	d, err := NewDraft(t.Context(), in, out)
+	d, err := NewDraft(t.Context(), in, out, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,8 +132,18 @@ func TestCopySparse(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer dst.Close()
-			if err := copySparse(t.Context(), dst, src, info.Size()); err != nil {
+			var last, whole int64
+			progress := func(done, total int64) {
+				if done <= last || done > total || (whole != 0 && whole != total) {
+					t.Errorf("progress is %d of %d after %d of %d", done, total, last, whole)
+				}
+				last, whole = done, total
+			}
+			if err := copySparse(t.Context(), dst, src, info.Size(), progress); err != nil {
 				t.Fatal(err)
+			}
+			if have := blocks(t, in) * 512; last != whole || whole > have || (have > 1<<16) != (whole > 1<<16) {
+				t.Errorf("progress ends with %d of %d bytes, the image has %d of data", last, whole, have)
 			}
 			if err := dst.Sync(); err != nil {
 				t.Fatal(err)
@@ -148,10 +158,51 @@ func TestCopySparse(t *testing.T) {
 	}
 }
 
+// TestCopyDevice copies a file as it would a device: nothing tells what is data.
+func TestCopyDevice(t *testing.T) {
+	for name, size := range map[string]int64{"of whole blocks": 64 << 20, "cut inside a block": 5<<20 + 4096 + 100, "cut inside zeros": 6<<20 + 1, "of nothing": 0} {
+		t.Run(name, func(t *testing.T) {
+			dir, in := holed(t)
+			out := filepath.Join(dir, "out.raw")
+			if err := os.Truncate(in, size); err != nil {
+				t.Fatal(err)
+			}
+			src, err := os.Open(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer src.Close()
+			dst, err := os.Create(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dst.Close()
+			var last, whole int64
+			if err := copyDevice(t.Context(), dst, src, func(done, total int64) { last, whole = done, total }); err != nil {
+				t.Fatal(err)
+			}
+			if err := dst.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			if digest(t, in) != digest(t, out) || last != size || whole != size {
+				t.Errorf("content differs, or progress ends with %d of %d, want %d", last, whole, size)
+			}
+			if got, want := blocks(t, out), blocks(t, in); got > want+16 {
+				t.Errorf("the copy takes %d blocks, the data %d: zeros were written", got, want)
+			}
+			cancelled, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := copyDevice(cancelled, dst, src, func(int64, int64) {}); size > 0 && !errors.Is(err, context.Canceled) {
+				t.Errorf("after an interrupt: %v", err)
+			}
+		})
+	}
+}
+
 func TestDraftDiscard(t *testing.T) {
 	dir, in := holed(t)
 	before := digest(t, in)
-	d, err := NewDraft(t.Context(), in, filepath.Join(dir, "out.raw"))
+	d, err := NewDraft(t.Context(), in, filepath.Join(dir, "out.raw"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +249,7 @@ func TestDraftRefuses(t *testing.T) {
 			if c.ctx == nil {
 				c.ctx = t.Context()
 			}
-			d, err := NewDraft(c.ctx, c.in, c.out)
+			d, err := NewDraft(c.ctx, c.in, c.out, nil)
 			if err == nil {
 				d.Discard()
 			}
@@ -230,7 +281,7 @@ func TestCommitInTheWay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, in := holed(t)
 			out := filepath.Join(dir, "out.raw")
-			d, err := NewDraft(t.Context(), in, out)
+			d, err := NewDraft(t.Context(), in, out, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -90,7 +90,7 @@ func TestBootKernelWrites(t *testing.T) {
 
 func copyOf(t *testing.T, in, out string) {
 	t.Helper()
-	draft, err := image.NewDraft(t.Context(), in, out)
+	draft, err := image.NewDraft(t.Context(), in, out, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,8 +118,9 @@ func eachData(f *os.File, from, to int64, do func(from, to int64) error) error {
 	return nil
 }
 
-// copyChunk bounds one copy step, so that an interrupt is seen soon.
-const copyChunk = 64 << 20
+// copyChunk bounds one copy step, so that an interrupt is seen soon and progress
+// shown often.
+const copyChunk = 16 << 20
 
 // copyRange copies bytes of src to the same place of dst, moved by shift. io.Copy
 // between files uses copy_file_range(2).

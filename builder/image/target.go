@@ -58,12 +58,13 @@ type content struct {
 	linux bool        // it is a Linux root
 }
 
-// Target is an opened directory or disk image. Reading it changes nothing.
+// Target is an opened directory, disk image or block device. Reading it changes nothing.
 type Target struct {
 	Path     string
 	Kind     Kind
 	Scheme   string // "gpt", "mbr", "none"; empty for a directory
 	Size     int64  // bytes; 0 for a directory
+	Device   bool   // it is a block device
 	Volumes  []Volume
 	Warnings []string // what is odd about the layout
 
@@ -94,14 +95,14 @@ func Open(path string, opts Options) (*Target, error) {
 		return nil, &Error{Fact: fmt.Sprintf("%s: it is a directory and has no partition %d", path, opts.Root), Advice: "leave --root out"}
 	case info.IsDir():
 		return openDirectory(path)
-	case !info.Mode().IsRegular():
-		return nil, &Error{Fact: fmt.Sprintf("%s: it is %s, want a disk image or a directory", path, rootfs.TypeName(info.Mode())), Advice: "copy the device into a file first, for example with dd conv=sparse"}
+	case !info.Mode().IsRegular() && !isDevice(info):
+		return nil, &Error{Fact: fmt.Sprintf("%s: it is %s, want a disk image, a block device or a directory", path, rootfs.TypeName(info.Mode())), Advice: "give the path of a raw disk image"}
 	}
-	f, err := os.Open(path)
+	f, size, err := openFile(path, info)
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{Path: path, Kind: Disk, Size: info.Size(), file: f}
+	t := &Target{Path: path, Kind: Disk, Size: size, Device: isDevice(info), file: f}
 	err = guard(f, path)
 	if err == nil {
 		err = t.openDisk(opts)
@@ -111,6 +112,18 @@ func Open(path string, opts Options) (*Target, error) {
 		return nil, inFile(path, err)
 	}
 	return t, nil
+}
+
+func openFile(path string, info fs.FileInfo) (*os.File, int64, error) {
+	if !isDevice(info) {
+		f, err := os.Open(path)
+		return f, info.Size(), err
+	}
+	f, size, err := openDevice(path)
+	if err != nil {
+		return nil, 0, inFile(path, err)
+	}
+	return f, size, nil
 }
 
 func missing(path string, err error) error {

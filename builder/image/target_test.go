@@ -155,8 +155,8 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			return name
-		}, 0, "it is a special file, want a disk image or a directory", "dd"},
-		{"device", func(*testing.T) string { return "/dev/null" }, 0, "it is a special file", "dd"},
+		}, 0, "it is a special file, want a disk image, a block device or a directory", "raw disk image"},
+		{"character device", func(*testing.T) string { return "/dev/null" }, 0, "it is a special file", "raw disk image"},
 		{"directory without Linux", func(*testing.T) string { return dir }, 0, "it holds no Linux root file system: no os-release", "etc and usr"},
 		{"directory and a partition", func(*testing.T) string { return a }, 2, "it is a directory and has no partition 2", "--root"},
 		{"empty file", write(""), 0, "it is not a disk image", "raw disk image"},
