@@ -26,6 +26,9 @@ A directory is patched in place; its changes are taken back if one of them fails
 			if (output == "") == !inPlace {
 				return usageError{errors.New("where to: give either -o OUT or --in-place")}
 			}
+			if output == "-" {
+				return usageError{&hinted{errors.New("a disk image does not go to standard output"), "give the name of a file, -o OUT; -o ./- names a file that is called -"}}
+			}
 			profile, err := flags.loadProfile()
 			if err != nil {
 				return err
@@ -36,7 +39,7 @@ A directory is patched in place; its changes are taken back if one of them fails
 			}
 			result, err := builder.Apply(cmd.Context(), builder.Request{
 				Target: args[0], Output: output, Root: flags.root, Profile: profile,
-				Tool: tool(), Time: at, Checker: checker.Binary, Step: u.step,
+				Tool: tool(), Time: at, Checker: checker.Binary, Step: u.step, Progress: u.progress,
 			})
 			if err != nil {
 				return err
@@ -45,7 +48,7 @@ A directory is patched in place; its changes are taken back if one of them fails
 		},
 	}
 	flags.add(cmd, true)
-	cmd.Flags().StringVarP(&output, "output", "o", "", "where the patched image goes; must not exist")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the patched image; must not exist")
 	cmd.Flags().BoolVar(&inPlace, "in-place", false, "patch the target itself")
 	return cmd
 }

@@ -66,12 +66,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &code):
 		return int(code)
 	case !started || errors.As(err, &usage):
-		u.fail(&hinted{err, "kerngate --help lists verbs and flags"})
+		u.fail(adviseUsage(err))
 		return exitUsage
 	default:
 		u.fail(advise(err))
 		return exitError
 	}
+}
+
+// adviseUsage adds a hint to an error about the command line that brings none.
+func adviseUsage(err error) error {
+	var has interface{ Hint() string }
+	if errors.As(err, &has) {
+		return err
+	}
+	return &hinted{err, "kerngate --help lists verbs and flags"}
 }
 
 // hinted adds a hint to an error that brings none.

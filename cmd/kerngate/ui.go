@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
+	"time"
 	"unicode"
+
+	"golang.org/x/sys/unix"
 )
 
 // ui holds all talk. Standard output carries the result and nothing else, so that
@@ -20,6 +24,9 @@ type ui struct {
 	json   bool  // print results as JSON
 	quiet  bool  // print no steps
 	err    error // the first one that writing the result met
+
+	unfinished bool      // the cursor stands behind a line of progress
+	shown      time.Time // when that was last written
 }
 
 // printf prints a part of the result. Texts among the arguments stay on their line,
@@ -45,22 +52,58 @@ func (u *ui) write(text string) {
 // step says what happens now.
 func (u *ui) step(text string) {
 	if !u.quiet {
-		fmt.Fprintf(u.stderr, "kerngate: %s\n", oneLine(text))
+		u.say(text)
 	}
 }
 
 // warn says what the user should know although nothing stops.
-func (u *ui) warn(text string) { fmt.Fprintf(u.stderr, "kerngate: warning: %s\n", oneLine(text)) }
+func (u *ui) warn(text string) { u.say("warning: " + text) }
+
+// say prints a line on standard error.
+func (u *ui) say(text string) {
+	if u.unfinished {
+		fmt.Fprintln(u.stderr)
+		u.unfinished = false
+	}
+	fmt.Fprintf(u.stderr, "kerngate: %s\n", oneLine(text))
+}
+
+// progressEvery keeps a fast copy from being slowed down by a slow terminal.
+const progressEvery = 100 * time.Millisecond
+
+// progress shows how much of a copy is made, in one line that is written over. It is
+// for people: where standard error is no terminal nothing is written.
+func (u *ui) progress(done, total int64) {
+	if u.quiet || !isTerminal(u.stderr) || (done < total && time.Since(u.shown) < progressEvery) {
+		return
+	}
+	const MiB = 1 << 20
+	fmt.Fprintf(u.stderr, "\rkerngate: %d of %d MiB copied", done/MiB, total/MiB)
+	u.unfinished, u.shown = true, time.Now()
+	if done == total {
+		fmt.Fprintln(u.stderr)
+		u.unfinished = false
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
 
 // fail prints an error, one line for each part of it, and the hint that goes with
 // it.
 func (u *ui) fail(err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(u.stderr, "kerngate: error: %s\n", oneLine(line))
+		u.say("error: " + line)
 	}
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		fmt.Fprintf(u.stderr, "kerngate: hint: %s\n", oneLine(hinted.Hint()))
+		u.say("hint: " + hinted.Hint())
 	}
 }
 
