@@ -4,6 +4,7 @@
 # make boot    only the boot tests
 # make lint    gofmt, go vet, staticcheck
 # make bench   what a patch costs, beside a plain copy and virt-customize
+# make soak    the tests that take long: builds killed at random times
 # make fuzz    every fuzz target for FUZZTIME
 
 SHELL := /bin/sh
@@ -16,7 +17,7 @@ CHECKERS := $(CHECKER_DIR)/initcheck-amd64 $(CHECKER_DIR)/initcheck-arm64
 CHECKER_SOURCES := go.mod go.sum $(shell find initcheck cmd/initcheck -name '*.go' ! -name '*_test.go')
 BUILD := $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid='
 
-.PHONY: build checkers test unit boot demo lint bench fuzz tools clean
+.PHONY: build checkers test unit boot demo lint bench soak fuzz tools clean
 
 build: checkers
 	$(BUILD) -o bin/kerngate ./cmd/kerngate
@@ -47,12 +48,15 @@ demo: build
 lint:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags boot ./...
-	$(GO) tool staticcheck -tags boot ./...
+	$(GO) vet -tags boot,soak ./...
+	$(GO) tool staticcheck -tags boot,soak ./...
 
 bench: build
 	testdata/install-tools demo
 	$(GO) test -run '^$$' -bench . -benchtime 5x ./builder/
+
+soak: checkers
+	$(GO) test -count=1 -timeout 60m -tags soak -run '^(TestKilled|TestSoak)' -v ./...
 
 fuzz: checkers
 	@for pkg in $$($(GO) list ./...); do \

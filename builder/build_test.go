@@ -290,6 +290,25 @@ func interrupt(t *testing.T, r builder.Request, step string) {
 	}
 }
 
+// TestInPlaceTakesBack: what is written into the image and then does not verify there
+// is taken out again.
+func TestInPlaceTakesBack(t *testing.T) {
+	disk := newDisk(t)
+	before, wrote := hashFile(t, disk), false
+	r := request(t, disk, "")
+	r.Checker = failing(3, nil) // planned twice, verified in the copy, then not in the image
+	r.Step = func(text string) { wrote = wrote || strings.HasPrefix(text, "write") }
+	if _, err := builder.Apply(t.Context(), r); err == nil || !strings.Contains(err.Error(), "does not conform") || !wrote {
+		t.Errorf("error is %v, want one about the verification after the write (%t)", err, wrote)
+	}
+	if after := hashFile(t, disk); after != before {
+		t.Errorf("image is %s, was %s", after, before)
+	}
+	if got := names(t, filepath.Dir(disk)); !slices.Equal(got, []string{"disk.raw"}) {
+		t.Errorf("directory holds %v, want disk.raw alone", got)
+	}
+}
+
 // TestSomebodyElseWrites: what comes into being while a build runs is not written over.
 func TestSomebodyElseWrites(t *testing.T) {
 	for name, out := range map[string]string{"output": "out.raw", "image in place": ""} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,15 +32,21 @@ func guard(f *os.File, path string) error {
 	}
 }
 
-// lock takes a lock of flock(2) and does not wait for it. What changes an image in
+// patience is how long a lock is waited for: a program that a killed kerngate was just
+// starting holds a copy of the handle for a moment more.
+const patience = time.Second
+
+// lock takes a lock of flock(2), or says that the image is in use. What changes an image in
 // place takes LOCK_EX, what reads one LOCK_SH. File systems that know no locks are
 // let pass: nothing could be guarded there.
 func lock(f *os.File, how int) error {
-	for {
+	for begin := time.Now(); ; {
 		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
+		case errors.Is(err, unix.EWOULDBLOCK) && time.Since(begin) < patience:
+			time.Sleep(patience / 100)
 		case errors.Is(err, unix.EWOULDBLOCK):
 			return inUse(f.Name(), how)
 		case err == nil || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOLCK):
