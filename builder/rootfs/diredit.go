@@ -77,7 +77,7 @@ func (d *Dir) restoreTime(name string, at time.Time) error {
 // settleTime sets the time of a directory; what a later edit removed has none.
 func (d *Dir) settleTime(name string, at time.Time) error {
 	info, err := d.root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.IsDir()) {
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && (!info.IsDir() || info.ModTime().Equal(at))) {
 		return nil
 	}
 	if err == nil {
@@ -164,7 +164,7 @@ func sideName(name, role string, serial int) string {
 func (d *Dir) save(name string, serial int, undo *undoLog) error {
 	info, err := d.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		undo.add(func() error { return ignoreMissing(d.root.Remove(name)) })
+		undo.add(func() error { return ignoreMissing(d.removeThere(name)) })
 		return nil
 	}
 	if err != nil {
@@ -183,9 +183,18 @@ func (d *Dir) save(name string, serial int, undo *undoLog) error {
 			return err
 		}
 		// Between two names of one inode rename(2) does nothing.
-		return ignoreMissing(d.root.Remove(side))
+		return ignoreMissing(d.removeThere(side))
 	})
 	return nil
+}
+
+// removeThere removes what is there: on a file system that is read only, unlink(2) of
+// nothing is an error of another kind.
+func (d *Dir) removeThere(name string) error {
+	if _, err := d.root.Lstat(name); err != nil {
+		return err
+	}
+	return d.root.Remove(name)
 }
 
 func ignoreMissing(err error) error {
@@ -204,7 +213,7 @@ func (d *Dir) replace(name string, e Edit, serial int, undo *undoLog) error {
 		return err
 	}
 	temp := sideName(name, "new", serial)
-	undo.add(func() error { return ignoreMissing(d.root.Remove(temp)) })
+	undo.add(func() error { return ignoreMissing(d.removeThere(temp)) })
 	if e.Op == Symlink {
 		err = d.newSymlink(temp, e, xattrs)
 	} else {
@@ -349,7 +358,7 @@ func (d *Dir) newDirectory(name string, e Edit, undo *undoLog) (err error) {
 	if e.Xattrs, err = d.wantedXattrs(name, e); err != nil {
 		return err
 	}
-	undo.add(func() error { return ignoreMissing(d.root.Remove(name)) })
+	undo.add(func() error { return ignoreMissing(d.removeThere(name)) })
 	if err := d.root.Mkdir(name, 0o700); err != nil {
 		return err
 	}
