@@ -30,17 +30,6 @@ type Verdict struct {
 	Findings []Finding // one per rule, in the order of the policy
 }
 
-// Refusals are the findings that did not pass, in order.
-func (v Verdict) Refusals() []Finding {
-	var out []Finding
-	for _, f := range v.Findings {
-		if f.Outcome != Pass {
-			out = append(out, f)
-		}
-	}
-	return out
-}
-
 // Add gives the verdict with one more finding, which can only turn it to refuse.
 func (v Verdict) Add(f Finding) Verdict {
 	findings := append(v.Findings[:len(v.Findings):len(v.Findings)], f)

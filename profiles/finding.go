@@ -1,7 +1,6 @@
 package profiles
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,14 +32,6 @@ func (fs Findings) Error() string {
 		lines[i] = f.String()
 	}
 	return strings.Join(lines, "\n")
-}
-
-// FindingsIn takes the findings out of an error of Load or LoadBytes. It is nil if
-// the error is of another kind, such as a file that cannot be read.
-func FindingsIn(err error) Findings {
-	var fs Findings
-	errors.As(err, &fs)
-	return fs
 }
 
 // sortByLine keeps the order of findings on the same line: it is the order of the

@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -50,7 +51,7 @@ func TestLoadRefuses(t *testing.T) {
 		if err == nil || err.Error() != want {
 			t.Errorf("Load(%q): %v\nwant %s", name, err, want)
 		}
-		if FindingsIn(err) != nil {
+		if errors.As(err, new(Findings)) {
 			t.Errorf("Load(%q) gives findings, want another error", name)
 		}
 	}
