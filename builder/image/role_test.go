@@ -254,6 +254,8 @@ func TestManyRoots(t *testing.T) {
 			[]string{"partition 2 cannot be read and is left alone: ext4: superblock at byte 0x400: checksum is"}},
 		{"broken with the type of a root", []imgtest.Part{part("ext4", a), typed("ext4", b, typeRoot64)}, []int64{5 * MiB}, 0,
 			`Linux root: partition 1 (ext4, label ""); the root may as well be partition 2 (ext4, label "", cannot be read)`, nil},
+		{"broken and the root of the other's fstab", []imgtest.Part{part("ext4", rootWith(t, "a", "/dev/sda2 / ext4\n")), part("ext4", b)}, []int64{5 * MiB}, 0,
+			`the root may as well be partition 2 (ext4, label "", cannot be read)`, nil},
 		{"foreign with the type of a root", []imgtest.Part{part("ext4", a), typed("vfat", "", typeRoot64)}, nil, 0, "ID=a", nil},
 		{"broken with the type of a root, the other asked for", []imgtest.Part{part("ext4", a), typed("ext4", b, typeRoot64)}, []int64{5 * MiB}, 1, "ID=a", []string{"partition 2 cannot be read"}},
 		{"broken and asked for", []imgtest.Part{part("ext4", a), part("ext4", b)}, []int64{5 * MiB}, 2, "partition 2: ext4: superblock at byte 0x400", nil},
