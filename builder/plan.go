@@ -25,9 +25,15 @@ type State struct {
 	Size   int64  `json:"size,omitempty"`   // bytes, of a file
 	SHA256 string `json:"sha256,omitempty"` // of a file
 	Target string `json:"target,omitempty"` // of a symlink
+	Label  string `json:"selinux_label,omitempty"`
 }
 
 func (s State) String() string {
+	if s.Label != "" {
+		label := s.Label
+		s.Label = ""
+		return s.String() + " " + label
+	}
 	switch s.Type {
 	case "file":
 		return fmt.Sprintf("file %s %s %d bytes sha256:%.12s", s.Mode, s.Owner, s.Size, s.SHA256)
@@ -127,6 +133,11 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 		tree: t, old: old, uid: owner.UID, gid: owner.GID, ours: map[string]bool{}, claimed: map[string]wanted{},
 		plan: &Plan{Profile: p.Name, Digest: p.Digest(), Changes: []Change{}, Warnings: []string{}},
 	}
+	var warning string
+	if c.labels, warning, err = readLabels(t); err != nil {
+		return nil, nil, err
+	}
+	c.warn(warning)
 	if err := c.findOurs(); err != nil {
 		return nil, nil, err
 	}
@@ -169,6 +180,7 @@ type comparison struct {
 	plan      *Plan
 	ours      map[string]bool   // literal paths of what old lists
 	claimed   map[string]wanted // by literal path
+	labels    *labels
 	obstacles []obstacle
 }
 
@@ -185,6 +197,13 @@ func (c *comparison) findOurs() error {
 		c.ours[literal] = true
 	}
 	return nil
+}
+
+// warn adds a warning, if there is one, once.
+func (c *comparison) warn(text string) {
+	if text != "" && !slices.Contains(c.plan.Warnings, text) {
+		c.plan.Warnings = append(c.plan.Warnings, text)
+	}
 }
 
 // hinder notes what is in the way of a wanted thing.
@@ -210,9 +229,14 @@ func (c *comparison) add(w wanted) error {
 	c.claimed[literal] = w
 	c.plan.wanted = append(c.plan.wanted, w)
 	before, err := stateOf(c.tree, literal)
-	if err != nil || before == after {
+	if err != nil {
 		return err
 	}
+	var warning string
+	if after.Label, warning, err = c.labels.want(literal, w.op, before); err != nil || before == after {
+		return err
+	}
+	c.warn(warning)
 	switch absent := before.Type == "absent"; {
 	case !absent && !c.ours[literal] && w.path != ManifestPath:
 		c.hinder(literal, "it exists and kerngate did not write it", "look at the file; remove it from the image if it may go")
@@ -221,10 +245,12 @@ func (c *comparison) add(w wanted) error {
 	case before.Type == "directory" && w.op != rootfs.Mkdir:
 		c.hinder(literal, "it is a directory", "remove it from the image")
 	default:
+		xattrs, err := c.labels.xattrs(literal, before, after)
 		c.plan.Changes = append(c.plan.Changes, Change{
 			Volume: "root", Path: literal, Op: w.op, Before: before, After: after, Reason: w.reason,
-			edit: rootfs.Edit{Op: w.op, Path: literal, Mode: w.mode, UID: c.uid, GID: c.gid, Data: w.data, Target: w.target},
+			edit: rootfs.Edit{Op: w.op, Path: literal, Mode: w.mode, UID: c.uid, GID: c.gid, Data: w.data, Target: w.target, Xattrs: xattrs},
 		})
+		return err
 	}
 	return nil
 }
@@ -328,6 +354,9 @@ func stateOf(t rootfs.Tree, literal string) (State, error) {
 		return State{}, err
 	}
 	s := State{Mode: fmt.Sprintf("%04o", unixMode(info.Mode)), Owner: fmt.Sprintf("%d:%d", info.UID, info.GID)}
+	if s.Label, err = labelOf(t, literal); err != nil {
+		return s, err
+	}
 	switch info.Mode.Type() {
 	case 0:
 		s.Type, s.Size = "file", info.Size
@@ -342,7 +371,7 @@ func stateOf(t rootfs.Tree, literal string) (State, error) {
 		return s, nil
 	case fs.ModeSymlink:
 		target, err := t.Readlink(literal)
-		return State{Type: "symlink", Target: target}, err
+		return State{Type: "symlink", Target: target, Label: s.Label}, err
 	default:
 		s.Type = "other"
 		return s, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -175,28 +176,49 @@ func (d *Dir) Readlink(name string) (string, error) {
 // XATTR_SIZE_MAX in include/uapi/linux/limits.h).
 const maxXattr = 65536
 
-// Xattrs gives the extended attributes of a file or directory; those of other
-// types cannot be had without following a path, and are left out.
+// Xattrs gives the extended attributes of a file, a directory or a symbolic link;
+// those of other types cannot be had without opening them, and are left out.
 func (d *Dir) Xattrs(name string) (map[string][]byte, error) {
 	info, err := d.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
-	if t := info.Mode.Type(); t != 0 && t != fs.ModeDir {
+	opened, kind := name, info.Mode.Type()
+	switch kind {
+	case 0, fs.ModeDir:
+	case fs.ModeSymlink:
+		opened, kind = path.Dir(Clean(name)), fs.ModeDir
+	default:
 		return nil, nil
 	}
-	f, _, err := d.open(name, info.Mode.Type())
+	f, _, err := d.open(opened, kind)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	list := func(buf []byte) (int, error) { return unix.Flistxattr(int(f.Fd()), buf) }
+	get := func(key string, buf []byte) (int, error) { return unix.Fgetxattr(int(f.Fd()), key, buf) }
+	if info.Mode.Type() == fs.ModeSymlink {
+		// No system call takes a directory's descriptor and a name here.
+		through := fmt.Sprintf("/proc/self/fd/%d/%s", f.Fd(), path.Base(name))
+		list = func(buf []byte) (int, error) { return unix.Llistxattr(through, buf) }
+		get = func(key string, buf []byte) (int, error) { return unix.Lgetxattr(through, key, buf) }
+	}
+	all, err := readXattrs(list, get)
+	if err != nil {
+		return nil, &fs.PathError{Op: "getxattr", Path: name, Err: err}
+	}
+	return all, nil
+}
+
+func readXattrs(list func([]byte) (int, error), get func(string, []byte) (int, error)) (map[string][]byte, error) {
 	buf := make([]byte, maxXattr)
-	n, err := unix.Flistxattr(int(f.Fd()), buf)
+	n, err := list(buf)
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "listxattr", Path: name, Err: err}
+		return nil, err
 	}
 	out := map[string][]byte{}
 	value := make([]byte, maxXattr)
@@ -204,9 +226,9 @@ func (d *Dir) Xattrs(name string) (map[string][]byte, error) {
 		if key == "" {
 			continue
 		}
-		n, err := unix.Fgetxattr(int(f.Fd()), key, value)
+		n, err := get(key, value)
 		if err != nil {
-			return nil, &fs.PathError{Op: "getxattr", Path: name, Err: err}
+			return nil, err
 		}
 		out[key] = slices.Clone(value[:n])
 	}

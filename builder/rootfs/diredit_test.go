@@ -390,6 +390,9 @@ func TestSELinuxLabels(t *testing.T) {
 		if got := readLabel(t, filepath.Join(dir, "etc", name)); got != want {
 			t.Errorf("label of %s is %q, want %q", name, got, want)
 		}
+		if all, err := tree.Xattrs("/etc/" + name); err != nil || string(all["security.selinux"]) != want {
+			t.Errorf("attributes of %s are %q (%v), want the label %q", name, all, err, want)
+		}
 	}
 }
 
