@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
 // Roles of volumes. A volume that is both, an ESP on /boot, is an ESP.
@@ -50,11 +48,14 @@ func (t *Target) findRoot(number int) error {
 	if len(found) == 0 {
 		return t.noRootFound()
 	}
-	votes := t.rootsByFstab(found)
+	votes, err := t.rootsByFstab(found)
+	if err != nil {
+		return err
+	}
 	// What cannot be looked into may be the root all the same.
 	rivals := t.indexes(func(i int) bool {
 		v := t.Volumes[i]
-		return t.contents[i].tree == nil && v.FS != "unknown" && (v.typedAs() == roleRoot || slices.Contains(votes, i))
+		return !t.contents[i].readable && v.FS != "unknown" && (v.typedAs() == roleRoot || slices.Contains(votes, i))
 	})
 	all := append(slices.Clone(found), rivals...)
 	if len(all) == 1 {
@@ -105,7 +106,11 @@ func (t *Target) noRootFound() error {
 
 // setRoot makes a volume the root. What is wrong with the others does not stop us.
 func (t *Target) setRoot(at int) error {
-	t.root, t.tree = at, t.contents[at].tree
+	fsys, err := t.open(at)
+	if err != nil {
+		return err
+	}
+	t.root, t.tree = at, fsys
 	for i, c := range t.contents {
 		if c.err != nil {
 			t.warn("%s cannot be read and is left alone: %v", t.Volumes[i].name(), c.err)
@@ -116,17 +121,21 @@ func (t *Target) setRoot(at int) error {
 
 // rootsByFstab are the volumes that the fstab of some root mounts on /. A file that
 // cannot be read says nothing.
-func (t *Target) rootsByFstab(roots []int) []int {
+func (t *Target) rootsByFstab(roots []int) ([]int, error) {
 	var out []int
 	for _, root := range roots {
-		entries, _ := readFstab(t.contents[root].tree)
+		fsys, err := t.open(root)
+		if err != nil {
+			return nil, err
+		}
+		entries, _ := readFstab(fsys)
 		for _, e := range entries {
 			if at, _ := t.named(e.spec); e.dir == "/" && len(at) == 1 && !slices.Contains(out, at[0]) {
 				out = append(out, at[0])
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // named are the volumes that the spec of a mount names, and whether it can name a
@@ -151,7 +160,7 @@ func (t *Target) list(at []int) string {
 			label = v.Label
 		}
 		text := fmt.Sprintf("%s (%s, label %q)", v.name(), v.FS, label)
-		if t.contents[i].tree == nil {
+		if !t.contents[i].readable {
 			text = fmt.Sprintf("%s (%s, label %q, cannot be read)", v.name(), v.FS, label)
 		}
 		out = append(out, text)
@@ -179,14 +188,15 @@ func (t *Target) findRoles() {
 		return
 	}
 	t.readMounts()
+	ownKernels := hasKernels(t.tree, "/boot")
 	for _, r := range []struct {
 		role    string
 		mounts  []string
 		content func(i int) bool
 	}{
 		{roleUsr, []string{"/usr"}, func(int) bool { return false }},
-		{roleBoot, []string{"/boot"}, t.holdsKernels},
-		{roleESP, []string{"/efi", "/boot/efi"}, t.holdsEFI},
+		{roleBoot, []string{"/boot"}, func(i int) bool { return t.contents[i].kernels && !ownKernels }},
+		{roleESP, []string{"/efi", "/boot/efi"}, func(i int) bool { return t.contents[i].efi }},
 	} {
 		at := t.byRole(r.role, r.mounts, r.content)
 		if len(at) == 1 {
@@ -239,35 +249,4 @@ func (t *Target) readMounts() {
 			t.Volumes[at[0]].Mount = e.dir
 		}
 	}
-}
-
-// holdsKernels is true of an ext volume with kernels at its top, where /boot of the
-// root has none.
-func (t *Target) holdsKernels(i int) bool {
-	return isExt(t.Volumes[i].FS) && t.hasName(i, "/", "vmlinuz-") && !t.hasName(t.root, "/boot", "vmlinuz-")
-}
-
-// holdsEFI is true of a FAT volume with a directory EFI (UEFI 2.10, section 13.3.1).
-func (t *Target) holdsEFI(i int) bool {
-	c := t.contents[i]
-	if t.Volumes[i].FS != "FAT" || c.tree == nil {
-		return false
-	}
-	info, err := rootfs.Stat(c.tree, "/EFI")
-	return err == nil && info.Mode.IsDir()
-}
-
-// hasName looks for a name that starts with prefix. A directory that cannot be read
-// shows nothing.
-func (t *Target) hasName(i int, dir, prefix string) bool {
-	c := t.contents[i]
-	if c.tree == nil {
-		return false
-	}
-	literal, err := rootfs.Resolve(c.tree, dir)
-	if err != nil {
-		return false
-	}
-	entries, err := c.tree.ReadDir(literal)
-	return err == nil && slices.ContainsFunc(entries, func(e rootfs.Entry) bool { return strings.HasPrefix(e.Name, prefix) })
 }

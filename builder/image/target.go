@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/kerngate/kerngate/builder/ext4"
@@ -51,11 +52,14 @@ type Volume struct {
 	hidden bool // its type says nothing
 }
 
-// content is what was found in a volume of a disk.
+// content is what was found in a volume of a disk. The volume is opened again where
+// more is wanted of it: a table may name a thousand.
 type content struct {
-	tree  rootfs.Tree // nil where the file system is not one that we read, or is broken
-	err   error       // what is broken
-	linux bool        // it is a Linux root
+	readable bool  // false where the file system is not one that we read, or is broken
+	err      error // what is broken
+	linux    bool  // it is a Linux root
+	kernels  bool  // there are kernels at its top, as in /boot
+	efi      bool  // it has the directory that firmware looks for
 }
 
 // Target is an opened directory, disk image or block device. Reading it changes nothing.
@@ -197,6 +201,9 @@ func (t *Target) openDisk(opts Options) error {
 			return fmt.Errorf("cannot read %s: %w", v.name(), err)
 		}
 		t.Volumes, t.contents = append(t.Volumes, v), append(t.contents, c)
+		if opened := t.indexes(func(i int) bool { return t.contents[i].readable || t.contents[i].err != nil }); len(opened) > maxFileSystems {
+			return &Error{Fact: fmt.Sprintf("more than %d file systems", maxFileSystems), Advice: "look at the table with sgdisk -v; it was made to be slow to read"}
+		}
 	}
 	if err := t.findRoot(opts.Root); err != nil {
 		return err
@@ -205,46 +212,76 @@ func (t *Target) openDisk(opts Options) error {
 	return nil
 }
 
-// look says in v what a volume is, and opens it if it is of a kind that we read. An
-// error is one of reading the image; what is wrong inside is part of the content.
+// maxFileSystems bounds the work on a table whose partitions lie over each other; no
+// system's disk has as many.
+const maxFileSystems = 64
+
+// look says in v what a volume is, and looks into it if it is of a kind that we read.
+// An error is one of reading the image; what is wrong inside is part of the content.
 func look(r *io.SectionReader, v *Volume) (c content, err error) {
 	switch v.FS = identify(r); v.FS {
 	case "ext4":
-		c.tree, c.linux, c.err = openExt(r, v)
+		c = lookIntoExt(r, v)
 	case "FAT":
-		c.tree, c.err = openFAT(r, v)
+		c = lookIntoFAT(r, v)
 	default:
 		v.UUID, v.FSLabel, err = identity(r, v.FS)
 	}
 	return c, err
 }
 
-// openExt reads a volume of the ext family and checks that all of it is there.
-func openExt(r *io.SectionReader, v *Volume) (rootfs.Tree, bool, error) {
-	fsys, err := ext4.Open(r, r.Size())
-	if errors.Is(err, ext4.ErrUnsupported) {
-		return nil, false, err
-	}
+func lookIntoExt(r *io.SectionReader, v *Volume) content {
+	fsys, err := openExt(r)
 	if err != nil {
-		return nil, false, &Error{Fact: err.Error(), Advice: "check the file system with e2fsck -fn, and the image's checksum"}
+		return content{err: err}
 	}
 	sb := fsys.Superblock()
 	v.FS, v.UUID, v.FSLabel = extKind(sb.Features), formatUUID(sb.UUID), sb.Label
 	linux, err := isLinuxRoot(fsys)
 	if err != nil {
-		return nil, false, err
+		return content{err: err}
 	}
-	return fsys, linux, nil
+	return content{readable: true, linux: linux, kernels: hasKernels(fsys, "/")}
 }
 
-func openFAT(r *io.SectionReader, v *Volume) (rootfs.Tree, error) {
+// openExt reads a volume of the ext family and checks that all of it is there.
+func openExt(r *io.SectionReader) (*ext4.FS, error) {
+	fsys, err := ext4.Open(r, r.Size())
+	if err != nil && !errors.Is(err, ext4.ErrUnsupported) {
+		return nil, &Error{Fact: err.Error(), Advice: "check the file system with e2fsck -fn, and the image's checksum"}
+	}
+	return fsys, err
+}
+
+func lookIntoFAT(r *io.SectionReader, v *Volume) content {
 	fsys, err := fat.Open(r, r.Size())
 	if err != nil {
-		return nil, err
+		return content{err: err}
 	}
 	volume := fsys.Volume()
 	if v.UUID, v.FSLabel = volume.UUID(), volume.Label; v.FSLabel == "NO NAME" { // how DOS writes none
 		v.FSLabel = ""
+	}
+	info, err := rootfs.Stat(fsys, "/EFI") // UEFI 2.10, section 13.3.1
+	return content{readable: true, efi: err == nil && info.Mode.IsDir()}
+}
+
+// hasKernels looks for kernels in a directory. One that cannot be read shows none.
+func hasKernels(t rootfs.Tree, dir string) bool {
+	literal, err := rootfs.Resolve(t, dir)
+	if err != nil {
+		return false
+	}
+	entries, err := t.ReadDir(literal)
+	return err == nil && slices.ContainsFunc(entries, func(e rootfs.Entry) bool { return strings.HasPrefix(e.Name, "vmlinuz-") })
+}
+
+// open opens a volume of the ext family.
+func (t *Target) open(i int) (*ext4.FS, error) {
+	v := t.Volumes[i]
+	fsys, err := openExt(io.NewSectionReader(t.file, v.Offset, v.Size))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", v.name(), err)
 	}
 	return fsys, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -175,6 +176,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"no such partition", on("gpt", part("vfat", ""), part("ext4", a)), 7, "no Linux root file system in partition 7: partition 1 is FAT, partition 2 is ext4", "os-release"},
 		{"wrong partition", on("gpt", part("vfat", ""), part("ext4", a)), 1, "no Linux root file system in partition 1", "os-release"},
 		{"no partitions", on("gpt"), 0, "the partition table is empty", "installed system"},
+		{"too many file systems", func(t *testing.T) string {
+			tiny := imgtest.Part{FS: "ext2", Size: imgtest.MiB, Type: "L"}
+			return disk(t, "gpt", append([]imgtest.Part{part("ext4", a)}, slices.Repeat([]imgtest.Part{tiny}, 64)...)...)
+		}, 0, "more than 64 file systems", "sgdisk -v"},
 		{"bare FAT", on("none", part("vfat", "")), 0, "no Linux root file system: file system is FAT", "os-release"},
 		{"truncated file system", func(t *testing.T) string {
 			file := disk(t, "none", part("ext4", a))
