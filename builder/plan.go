@@ -102,6 +102,17 @@ func NewPlan(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 	return plan, nil
 }
 
+// ownerOf is who our files belong to: root in a disk image, whoever its top belongs
+// to; in a directory the owner of that, so that a plain user can patch a tree of his
+// own.
+func ownerOf(t rootfs.Tree) (uid, gid uint32, err error) {
+	if _, directory := t.(*rootfs.Dir); !directory {
+		return 0, 0, nil
+	}
+	top, err := t.Lstat("/")
+	return top.UID, top.GID, err
+}
+
 // obstacle is what a build cannot mend.
 type obstacle struct {
 	what   string // the path or module
@@ -125,12 +136,12 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 	if err != nil {
 		return nil, nil, err
 	}
-	owner, err := t.Lstat("/")
+	uid, gid, err := ownerOf(t)
 	if err != nil {
 		return nil, nil, err
 	}
 	c := &comparison{
-		tree: t, old: old, uid: owner.UID, gid: owner.GID, ours: map[string]bool{}, claimed: map[string]wanted{},
+		tree: t, old: old, uid: uid, gid: gid, ours: map[string]bool{}, claimed: map[string]wanted{},
 		plan: &Plan{Profile: p.Name, Digest: p.Digest(), Changes: []Change{}, Warnings: []string{}},
 	}
 	var warning string
