@@ -261,10 +261,7 @@ func (ed *editor) mkdir(parent *directory, old *entry, name string, e rootfs.Edi
 	dot, up := raw, raw
 	copy(dot[:], ".          ")
 	copy(up[:], "..         ")
-	ed.setStart(up[:], nil)
-	if !parent.root {
-		ed.setStart(up[:], []uint32{parent.start})
-	}
+	ed.setStart(up[:], []uint32{parent.start})
 	if err := ed.fill(clusters, append(dot[:], up[:]...)); err != nil {
 		return err
 	}
@@ -332,7 +329,7 @@ func setTimes(raw []byte, e rootfs.Edit) {
 	binary.LittleEndian.PutUint16(raw[24:], date)
 }
 
-// setStart enters the first cluster, 0 without one.
+// setStart enters the first cluster, 0 without one or for the root in "..".
 func (ed *editor) setStart(raw []byte, clusters []uint32) {
 	var start uint32
 	if len(clusters) > 0 {

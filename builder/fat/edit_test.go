@@ -110,7 +110,7 @@ func TestRefusedLeavesTheImageAlone(t *testing.T) {
 		{"remove a full directory", remove("/EFI"), syscall.ENOTEMPTY, "it holds BOOT"},
 		{"remove the root", remove("/"), nil, "root directory"},
 		{"write the root", write("/", nil), nil, "root directory"},
-		{"too large", write("/f", make([]byte, 2<<20)), ErrNoSpace, "free clusters are"},
+		{"too large", write("/f", make([]byte, 2<<20)), ErrNoSpace, ", want 4096: not enough room"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := img.edit(ok, c.edit)
@@ -138,6 +138,7 @@ func TestRefusedLeavesTheImageAlone(t *testing.T) {
 
 func TestAttributesAndTimesAreKept(t *testing.T) {
 	img, _ := small(t, 12)
+	img.mtools(t, "mattrib", "-a", "::/hidden.sys")
 	f := img.open(t)
 	hidden, other, dir := *slotOf(t, f, "/hidden.sys"), *slotOf(t, f, "/EFI/BOOT/BOOTX64.EFI"), *slotOf(t, f, "/EFI/BOOT")
 	readOnly := write("/EFI/BOOT/read only", []byte("r"))
@@ -149,6 +150,9 @@ func TestAttributesAndTimesAreKept(t *testing.T) {
 	f = img.open(t)
 	if now := slotOf(t, f, "/hidden.sys").raw; !bytes.Equal(now[:11], hidden.raw[:11]) || !bytes.Equal(now[12:18], hidden.raw[12:18]) {
 		t.Errorf("replaced entry is % x, want name and creation time of % x", now, hidden.raw)
+	}
+	if attr := slotOf(t, f, "/EFI/BOOT/neighbour").raw[11]; attr != attrArchive {
+		t.Errorf("attributes of the new file are %#x, want %#x", attr, attrArchive)
 	}
 	for name, before := range map[string]entry{"/EFI/BOOT/BOOTX64.EFI": other, "/EFI/BOOT": dir} {
 		if now := slotOf(t, f, name); now.raw != before.raw || now.at != before.at {
@@ -446,5 +450,50 @@ func TestDamageIsNotEdited(t *testing.T) {
 				t.Error("the image has changed")
 			}
 		})
+	}
+}
+
+// TestHighClusters has files and directories that start above cluster 65535.
+func TestHighClusters(t *testing.T) {
+	img := shape{32, 512, 1, 40 << 20}.make(t)
+	want := tree{"/fill": make([]byte, 65_600*512), "/high": random(1, 3000), "/dir": nil, "/dir/sub": nil, "/dir/sub/file": []byte("x")}
+	must(t, img.edit(write("/fill", want["/fill"]), write("/high", want["/high"]), mkdir("/dir"), mkdir("/dir/sub"), write("/dir/sub/file", []byte("x"))))
+	img.fsck(t)
+	want.compare(t, img)
+	if e := slotOf(t, img.open(t), "/dir/sub"); e.cluster < 1<<16 {
+		t.Errorf("directory starts at cluster %d, want more than 65535", e.cluster)
+	}
+	must(t, img.edit(remove("/dir/sub/file"), remove("/dir/sub"), write("/high", nil)))
+	delete(want, "/dir/sub/file")
+	delete(want, "/dir/sub")
+	want["/high"] = []byte{}
+	img.fsck(t)
+	want.compare(t, img)
+}
+
+// TestOverlay sees that what is given to write stays as it is, and is read back
+// wherever reading starts.
+func TestOverlay(t *testing.T) {
+	base := random(1, 4096)
+	o, want, given := newOverlay(bytes.NewReader(base), 512), bytes.Clone(base), random(2, 1300)
+	keep := bytes.Clone(given)
+	for _, w := range []struct {
+		p  []byte
+		at int
+	}{{given, 512}, {[]byte("abc"), 600}, {[]byte("de"), 1023}, {[]byte("f"), 0}, {given[:512], 0}, {[]byte("g"), 4095}} {
+		must(t, o.write(w.p, int64(w.at)))
+		copy(want[w.at:], w.p)
+	}
+	if !bytes.Equal(given, keep) {
+		t.Error("what was given to write has changed")
+	}
+	for from := 0; from < len(want); from += 97 {
+		for _, n := range []int{1, 100, 700, 5000} {
+			got := make([]byte, n)
+			k, _ := o.ReadAt(got, int64(from))
+			if k != min(n, len(want)-from) || !bytes.Equal(got[:k], want[from:from+k]) {
+				t.Fatalf("%d bytes at %d: %d bytes read, or not those written", n, from, k)
+			}
+		}
 	}
 }

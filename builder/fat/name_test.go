@@ -66,6 +66,18 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
+// TestNameOfTooManyUnits fills 20 entries, which is more than a name may have.
+func TestNameOfTooManyUnits(t *testing.T) {
+	var long longName
+	short := makeShort("X", "")
+	for i, s := range longSlots(strings.Repeat("n", maxNameSlots*unitsPerSlot), short) {
+		long.add(s[:], i)
+	}
+	if name, ok := long.name(short); ok {
+		t.Errorf("name of %d characters is taken, limit is %d", len(name), maxNameUnits)
+	}
+}
+
 func TestTimes(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"1980-01-01T00:00:00Z", "1980-01-01T00:00:00Z"},

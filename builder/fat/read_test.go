@@ -183,3 +183,31 @@ func TestBootSector(t *testing.T) {
 		}
 	}
 }
+
+// zeros is a volume of nothing but zeros.
+type zeros struct{}
+
+func (zeros) ReadAt(p []byte, _ int64) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// TestTableForgetsOnlyWhatItCanReadAgain goes through a FAT that is larger than what
+// is kept of it.
+func TestTableForgetsOnlyWhatItCanReadAgain(t *testing.T) {
+	l := &layout{fats: 1, mirrored: true, fatBytes: 3 * maxTablePages * tablePage}
+	l.Bits, l.SectorSize, l.Clusters = 32, 512, uint32(l.fatBytes/4-2)
+	table := newTable(zeros{}, l)
+	must(t, table.set(5, 77))
+	for n := uint32(2); l.isCluster(n); n += tablePage / 8 {
+		if _, err := table.get(n); err != nil {
+			t.Fatal(err)
+		}
+		if len(table.pages) > maxTablePages+1 {
+			t.Fatalf("pages kept are %d, limit is %d", len(table.pages), maxTablePages)
+		}
+	}
+	if got, err := table.get(5); got != 77 || err != nil {
+		t.Errorf("entry is %d, %v, want the 77 that was set", got, err)
+	}
+}
