@@ -33,11 +33,12 @@
 // Its FAT code (v1.9.4) was the first choice. What stands against it cannot be
 // mended from outside: it writes while it works, so that a refusal comes after
 // changes; it takes the number of clusters from the length of the FAT and so
-// allocates beyond the last one; Remove keeps the file's clusters; a new file has a
-// cluster even when it is empty; entries are rewritten without the attribute bits it
-// does not know; it refuses FAT12 and FAT16 with sectors other than 512 bytes; and
-// a damaged boot sector makes it allocate until memory ends. Mending would mean our
-// own FAT, directory and check code beside it, and two views of one volume.
+// allocates beyond the last one; it takes two FATs for granted; Remove keeps the
+// file's clusters; a new file has a cluster even when it is empty; FSInfo is never
+// updated; all entries of a directory are written anew, without what it does not
+// know of them; and a damaged boot sector makes it allocate until memory ends.
+// Mending would mean our own FAT, directory and check code beside it, and two views
+// of one volume.
 //
 // # Left out
 //
