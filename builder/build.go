@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"github.com/kerngate/kerngate/builder/image"
+	"github.com/kerngate/kerngate/builder/modprobe"
 	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/unit"
+	"github.com/kerngate/kerngate/initcheck/policy"
 	"github.com/kerngate/kerngate/profiles"
 )
 
@@ -55,6 +58,9 @@ func Apply(ctx context.Context, r Request) (*Result, error) {
 		return nil, err
 	}
 	defer target.Close()
+	if err := CheckTarget(target); err != nil {
+		return nil, err
+	}
 	if target.Kind == image.Directory {
 		return applyDirectory(ctx, r, target)
 	}
@@ -62,6 +68,12 @@ func Apply(ctx context.Context, r Request) (*Result, error) {
 		return nil, problem("give -o OUT, and write OUT to the device when it is done, for example with dd", "%s: it is a block device, which this version does not edit in place", r.Target)
 	}
 	return applyDisk(ctx, r, target)
+}
+
+// CheckTarget refuses a target in which what a build writes would not be seen by the
+// system that boots from it.
+func CheckTarget(target *image.Target) error {
+	return target.CheckVisible([]string{modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath, unit.EnableLink})
 }
 
 // applyDirectory edits a directory in place; the edits are taken back if the

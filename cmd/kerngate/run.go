@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kerngate/kerngate/builder"
 	"github.com/kerngate/kerngate/builder/checker"
 	"github.com/kerngate/kerngate/builder/ext4"
 	"github.com/kerngate/kerngate/builder/image"
@@ -179,6 +180,10 @@ func (f *targetFlags) loadProfile() (profiles.Profile, error) {
 func (f *targetFlags) open(name string) (*image.Target, error) {
 	target, err := image.Open(name, image.Options{Root: f.root})
 	if err != nil {
+		return nil, err
+	}
+	if err := builder.CheckTarget(target); err != nil {
+		target.Close()
 		return nil, err
 	}
 	if target.NeedsRecovery() {
