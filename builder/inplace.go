@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/kerngate/kerngate/builder/image"
@@ -15,8 +16,16 @@ func applyInPlace(ctx context.Context, r Request, target *image.Target) (*Result
 	if err := target.Lock(); err != nil {
 		return nil, err
 	}
+	result, err := editInPlace(ctx, r, target, true)
+	if errors.Is(err, image.ErrSketch) {
+		return editInPlace(ctx, r, target, false)
+	}
+	return result, err
+}
+
+func editInPlace(ctx context.Context, r Request, target *image.Target, sketch bool) (*Result, error) {
 	r.step("copy the root volume of %s", r.Target)
-	draft, err := target.DraftRoot(ctx)
+	draft, err := target.DraftRoot(ctx, sketch)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.Target, err)
 	}
@@ -49,7 +58,7 @@ func editRoot(ctx context.Context, r Request, draft *image.RootDraft) (*Result, 
 	if err := draft.Replay(ctx); err != nil {
 		return nil, err
 	}
-	tree, err := draft.Tree()
+	tree, err := draft.Tree(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +73,7 @@ func editRoot(ctx context.Context, r Request, draft *image.RootDraft) (*Result, 
 		}
 	}
 	r.step("verify the copy")
-	if tree, err = draft.Tree(); err != nil {
+	if tree, err = draft.Tree(ctx); err != nil {
 		return nil, err
 	}
 	if _, err := mustConform(tree, r); err != nil {

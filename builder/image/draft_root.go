@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -20,18 +21,26 @@ import (
 // RootDraft is a private copy of the root volume of a disk image, to be edited
 // instead of it. Its file has no name, so nothing of it outlives the process. What
 // differs in the end is written into the image by [RootDraft.Commit].
+//
+// A draft may be a sketch: it has the metadata only, and contents of files are read
+// from the image.
 type RootDraft struct {
 	target *Target
 	volume Volume
 	file   *os.File
 	before os.FileInfo // of the image
+	sketch bool
+	known  []undo.Range // of a sketch: the data it began with, in bytes of the volume
 }
+
+// ErrSketch is met where a sketch turns out to be not enough: take a whole draft.
+var ErrSketch = errors.New("a copy of the metadata is not enough to tell what was changed")
 
 // DraftRoot copies the root volume of a disk into the image's directory or, where
 // there is no room, into that for temporary files. The copy shares the image's
-// extents where the file system can (ioctl_ficlonerange(2)), else data is copied and
-// holes stay holes.
-func (t *Target) DraftRoot(ctx context.Context) (*RootDraft, error) {
+// extents where the file system can (ioctl_ficlonerange(2)). Else it is a sketch, where
+// one is allowed and known to work; else data is copied and holes stay holes.
+func (t *Target) DraftRoot(ctx context.Context, sketch bool) (*RootDraft, error) {
 	real, err := filepath.EvalSymlinks(t.Path)
 	if err != nil {
 		return nil, err
@@ -40,10 +49,10 @@ func (t *Target) DraftRoot(ctx context.Context) (*RootDraft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &RootDraft{target: t, volume: t.Root(), before: before}
 	var refused error
 	for _, dir := range []string{filepath.Dir(real), os.TempDir()} {
-		err := d.fill(ctx, dir)
+		d := &RootDraft{target: t, volume: t.Root(), before: before}
+		err := d.fill(ctx, dir, sketch)
 		if err == nil {
 			return d, nil
 		}
@@ -55,16 +64,51 @@ func (t *Target) DraftRoot(ctx context.Context) (*RootDraft, error) {
 	return nil, refused
 }
 
-func (d *RootDraft) fill(ctx context.Context, dir string) error {
-	file, err := nameless(dir)
-	if err != nil {
+func (d *RootDraft) fill(ctx context.Context, dir string, sketch bool) (err error) {
+	if d.file, err = nameless(dir); err != nil {
 		return err
 	}
-	if err := copyVolume(ctx, file, d.target.file, d.volume, dir); err != nil {
-		return errors.Join(err, file.Close())
+	if !cloneVolume(d.file, d.target.file, d.volume) {
+		if sketch {
+			d.sketch, err = d.drawSketch(ctx)
+		}
+		if err == nil && !d.sketch {
+			err = copyVolume(ctx, d.file, d.target.file, d.volume, dir)
+		}
 	}
-	d.file = file
+	if err != nil {
+		return errors.Join(err, d.file.Close())
+	}
 	return nil
+}
+
+// drawSketch copies the metadata alone, and says whether that is right: where holes are
+// coarse, data would seem to be in places that nobody wrote.
+func (d *RootDraft) drawSketch(ctx context.Context) (bool, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(d.file.Fd()), &st); err != nil || st.Blksize > piece {
+		return false, err
+	}
+	ok, err := ext4.CopyMetadata(ctx, d.target.Path, d.volume.Offset, d.path())
+	if err == nil && ok {
+		err = errors.Join(d.file.Truncate(d.volume.Size), d.file.Sync())
+	}
+	if err == nil && ok {
+		d.sketch = true
+		err = eachData(d.file, 0, d.volume.Size, func(from, to int64) error {
+			d.known = append(d.known, undo.Range{Offset: from, Length: to - from})
+			return nil
+		})
+	}
+	if err == nil && ok {
+		var changes []undo.Range
+		changes, err = d.Changes(ctx)
+		ok = len(changes) == 0
+	}
+	if err != nil || !ok {
+		return false, errors.Join(err, d.file.Truncate(0))
+	}
+	return true, nil
 }
 
 // nameless makes a file and takes its name away: the kernel removes it with the last
@@ -80,13 +124,13 @@ func nameless(dir string) (*os.File, error) {
 	return file, nil
 }
 
-func copyVolume(ctx context.Context, dst, disk *os.File, v Volume, dir string) error {
-	err := unix.IoctlFileCloneRange(int(dst.Fd()), &unix.FileCloneRange{
+func cloneVolume(dst, disk *os.File, v Volume) bool {
+	return unix.IoctlFileCloneRange(int(dst.Fd()), &unix.FileCloneRange{
 		Src_fd: int64(disk.Fd()), Src_offset: uint64(v.Offset), Src_length: uint64(v.Size),
-	})
-	if err == nil {
-		return nil
-	}
+	}) == nil
+}
+
+func copyVolume(ctx context.Context, dst, disk *os.File, v Volume, dir string) error {
 	if err := checkRoom(dst, disk, v, dir); err != nil {
 		return err
 	}
@@ -140,7 +184,44 @@ func (d *RootDraft) renamed(err error) error {
 func (d *RootDraft) checkUnchanged() error { return checkUnchanged(d.before, d.target.Path) }
 
 // Tree reads the draft afresh.
-func (d *RootDraft) Tree() (rootfs.Tree, error) { return openTree(d.file, 0, d.volume) }
+func (d *RootDraft) Tree(ctx context.Context) (rootfs.Tree, error) {
+	if !d.sketch {
+		return openTree(d.file, 0, d.volume)
+	}
+	changes, err := d.Changes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return openTree(overlay{d, changes}, d.volume.Offset, d.volume)
+}
+
+// overlay is an image as it will be when the changes of a draft are written.
+type overlay struct {
+	draft   *RootDraft
+	changes []undo.Range
+}
+
+func (o overlay) ReadAt(p []byte, off int64) (int, error) {
+	n, err := o.draft.target.file.ReadAt(p, off)
+	if err != nil {
+		return n, err
+	}
+	end := off + int64(n)
+	first := sort.Search(len(o.changes), func(i int) bool { return o.changes[i].Offset+o.changes[i].Length > off })
+	for _, c := range o.changes[first:] {
+		from, to := max(c.Offset, off), min(c.Offset+c.Length, end)
+		if from >= to {
+			break
+		}
+		if _, err := o.draft.source().ReadAt(p[from-off:to-off], from); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// source gives the bytes of the draft by their place in the image.
+func (d *RootDraft) source() io.ReaderAt { return shifted{d.file, d.volume.Offset} }
 
 func openTree(r io.ReaderAt, offset int64, v Volume) (rootfs.Tree, error) {
 	fsys, err := ext4.Open(io.NewSectionReader(r, offset, v.Size), v.Size)
@@ -179,14 +260,38 @@ func (d *RootDraft) Changes(ctx context.Context) ([]undo.Range, error) {
 			if _, err := d.target.file.ReadAt(theirs[:n], d.volume.Offset+at); err != nil {
 				return nil, err
 			}
+			if err := d.doubt(at, ours[:n]); err != nil {
+				return nil, err
+			}
 			changes = appendDifferences(changes, d.volume.Offset+at, ours[:n], theirs[:n])
 		}
 	}
 	return changes, nil
 }
 
+// doubt refuses zeros of a sketch in places where it had nothing: whether somebody wrote
+// them, or the file system that holds the sketch made up data, cannot be told.
+func (d *RootDraft) doubt(at int64, data []byte) error {
+	if !d.sketch {
+		return nil
+	}
+	for i := 0; i < len(data); i += piece {
+		part := data[i:min(i+piece, len(data))]
+		if bytes.Count(part, []byte{0}) == len(part) && !d.knew(at+int64(i)) {
+			return ErrSketch
+		}
+	}
+	return nil
+}
+
+// knew says whether a sketch had data at a place when it was made.
+func (d *RootDraft) knew(at int64) bool {
+	i := sort.Search(len(d.known), func(i int) bool { return d.known[i].Offset+d.known[i].Length > at })
+	return i < len(d.known) && d.known[i].Offset <= at
+}
+
 // eitherData lists, in bytes of the volume, where draft or image have data, in whole
-// pieces: between them both are zero.
+// pieces: between them both are zero. Of a sketch its own data is all that counts.
 func (d *RootDraft) eitherData() ([]undo.Range, error) {
 	var all []undo.Range
 	add := func(shift int64) func(from, to int64) error {
@@ -197,9 +302,10 @@ func (d *RootDraft) eitherData() ([]undo.Range, error) {
 			return nil
 		}
 	}
-	err := errors.Join(
-		eachData(d.file, 0, d.volume.Size, add(0)),
-		eachData(d.target.file, d.volume.Offset, d.volume.Offset+d.volume.Size, add(d.volume.Offset)))
+	err := eachData(d.file, 0, d.volume.Size, add(0))
+	if err == nil && !d.sketch {
+		err = eachData(d.target.file, d.volume.Offset, d.volume.Offset+d.volume.Size, add(d.volume.Offset))
+	}
 	slices.SortFunc(all, func(a, b undo.Range) int { return int(min(max(a.Offset-b.Offset, -1), 1)) })
 	var joined []undo.Range
 	for _, r := range all {
@@ -240,8 +346,12 @@ func (d *RootDraft) Commit(ctx context.Context, changes []undo.Range, check func
 	if err := d.checkUnchanged(); err != nil {
 		return err
 	}
-	source := shifted{d.file, d.volume.Offset}
-	return undo.Apply(ctx, real, changes, source, func() error {
+	return undo.Apply(ctx, real, changes, d.source(), func() error {
+		if d.sketch {
+			if err := ext4.Check(ctx, real, d.volume.Offset); err != nil {
+				return err
+			}
+		}
 		tree, err := openTree(d.target.file, d.volume.Offset, d.volume)
 		if err != nil {
 			return err
