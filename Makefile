@@ -3,8 +3,8 @@
 # make demo    the main job on a real Debian image, shown step by step
 # make boot    only the boot tests
 # make lint    gofmt, go vet, staticcheck
-# make bench   what a patch costs, beside a plain copy and virt-customize
-# make soak    the tests that take long: builds killed at random times
+# make bench   what a patch costs, beside a plain copy and virt-customize, and by size of image
+# make soak    the tests that take long: builds killed at random times, corrupted images
 # make fuzz    every fuzz target for FUZZTIME
 
 SHELL := /bin/sh
