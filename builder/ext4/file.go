@@ -216,11 +216,9 @@ func (c *file) extentRun(logical uint64) (run, error) {
 		}
 		depth = found
 		i := lastNotAfter(entries, logical)
-		if depth == 0 {
+		if depth == 0 || i < 0 {
+			// Before the first entry, of an index too, lies a hole.
 			return c.leafRun(entries, i, logical, end)
-		}
-		if i < 0 {
-			return run{}, c.inode.corrupt("extent index does not cover logical block %d", logical)
 		}
 		if next := (i + 1) * extentSize; next < len(entries) {
 			end = min(end, extentStart(entries, i+1))
@@ -293,7 +291,7 @@ func lastNotAfter(entries []byte, logical uint64) int {
 }
 
 // leafRun reads entry i of a leaf that covers the blocks up to end, or the hole
-// behind it.
+// behind it, or with i at -1 the hole before the first entry.
 func (c *file) leafRun(entries []byte, i int, logical, end uint64) (run, error) {
 	if next := (i + 1) * extentSize; next < len(entries) {
 		end = min(end, extentStart(entries, i+1))

@@ -166,6 +166,12 @@ func sourceTree(t testing.TB, dir string, names int) string {
 		copy(sparse[at:], randomBytes(uint64(10+i), 5000))
 	}
 	file("sparse", sparse, 0o644)
+	// Pieces enough for a tree of extents, and a hole before the first.
+	holes := make([]byte, 1<<20)
+	for at := 128 << 10; at <= len(holes); at += 128 << 10 {
+		copy(holes[at-3000:], randomBytes(uint64(20+at>>17), 3000))
+	}
+	file("holes", holes, 0o644)
 	must(t, os.Symlink("../etc/hosts", filepath.Join(dir, "links/fast")))
 	must(t, os.Symlink(strings.Repeat("s", 59), filepath.Join(dir, "links/59")))
 	must(t, os.Symlink(strings.Repeat("s", 60), filepath.Join(dir, "links/60")))
