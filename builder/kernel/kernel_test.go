@@ -3,11 +3,10 @@ package kernel_test
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/kernel"
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
@@ -16,17 +15,8 @@ import (
 func tree(t *testing.T, files map[string]string) *rootfs.Dir {
 	t.Helper()
 	dir := t.TempDir()
-	for name, content := range files {
-		file := filepath.Join(dir, name)
-		err := os.MkdirAll(filepath.Dir(file), 0o755)
-		if target, ok := strings.CutPrefix(content, "-> "); ok && err == nil {
-			err = os.Symlink(target, file)
-		} else if err == nil {
-			err = os.WriteFile(file, []byte(content), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	if err := imgtest.WriteFiles(dir, 0o644, files); err != nil {
+		t.Fatal(err)
 	}
 	d, err := rootfs.OpenDir(dir)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/modprobe"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/profiles"
@@ -22,17 +23,8 @@ var update = flag.Bool("update", false, "write the golden files")
 func tree(t *testing.T, files map[string]string) *rootfs.Dir {
 	t.Helper()
 	dir := t.TempDir()
-	for name, content := range files {
-		file := filepath.Join(dir, name)
-		err := os.MkdirAll(filepath.Dir(file), 0o755)
-		if target, ok := strings.CutPrefix(content, "-> "); ok && err == nil {
-			err = os.Symlink(target, file)
-		} else if err == nil {
-			err = os.WriteFile(file, []byte(content), 0o755)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	if err := imgtest.WriteFiles(dir, 0o755, files); err != nil {
+		t.Fatal(err)
 	}
 	d, err := rootfs.OpenDir(dir)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/builder/unit"
 	"github.com/kerngate/kerngate/initcheck/policy"
@@ -23,17 +24,8 @@ const header = "# Written by a test."
 // plant writes files below dir; content "-> TARGET" makes a link.
 func plant(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
-	for name, content := range files {
-		file := filepath.Join(dir, name)
-		err := os.MkdirAll(filepath.Dir(file), 0o755)
-		if target, ok := strings.CutPrefix(content, "-> "); ok && err == nil {
-			err = os.Symlink(target, file)
-		} else if err == nil {
-			err = os.WriteFile(file, []byte(content), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	if err := imgtest.WriteFiles(dir, 0o644, files); err != nil {
+		t.Fatal(err)
 	}
 }
 
