@@ -64,13 +64,16 @@ type Op string
 // is a directory; Mkdir of an existing directory sets its attributes only;
 // Remove takes a file, a link or an empty directory. SetAttributes sets mode, owner
 // and extended attributes of a file or directory that is there; content, other hard
-// links to it and modification time stay.
+// links to it and modification time stay. Append changes the end of a regular file
+// that is there: its first Keep bytes stay, Data follows them; mode, owner and
+// extended attributes are those of the edit, as with WriteFile.
 const (
 	WriteFile     Op = "write"
 	Symlink       Op = "symlink"
 	Mkdir         Op = "mkdir"
 	Remove        Op = "remove"
 	SetAttributes Op = "modify"
+	Append        Op = "append"
 )
 
 // Edit is one change to a tree. Its parent directory exists, or is made by an
@@ -82,7 +85,8 @@ type Edit struct {
 	UID     uint32
 	GID     uint32
 	ModTime time.Time // for WriteFile, Mkdir and Symlink; for SetAttributes the change time, where that can be set
-	Data    []byte    // WriteFile
+	Data    []byte    // WriteFile, Append
+	Keep    int64     // Append: bytes of the old content that stay, at most its size
 	Target  string    // Symlink
 	// Xattrs are the attributes the inode gets, all of them. Nil means: those of the
 	// inode that is there, or for a new name its parent's SELinux label.
