@@ -27,7 +27,7 @@ type Conflict struct {
 func (c Conflict) String() string { return c.Path + ": " + c.Why }
 
 // Conflicts finds what masks, overrides or resets the gate and the drop-ins of
-// the gated units.
+// the gated units, and what makes a unit start in spite of them.
 func Conflicts(t rootfs.Tree, units []string) ([]Conflict, error) {
 	var out []Conflict
 	for _, dir := range overrides {
@@ -48,6 +48,11 @@ func Conflicts(t rootfs.Tree, units []string) ([]Conflict, error) {
 			continue
 		}
 		seen[literal] = true
+		own, err := unitConflicts(t, literal, entries, units)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, own...)
 		for _, e := range entries {
 			more, err := dropInConflicts(t, path.Join(literal, e.Name), dir == Dir, units)
 			if err != nil {
@@ -147,6 +152,9 @@ func dropInWhy(t rootfs.Tree, file, name string) (string, error) {
 	}
 	if line := resetLine(path.Base(file), data); line != "" {
 		return fmt.Sprintf("its line %q takes away what holds back %s", line, name), nil
+	}
+	if line := successLine(data); line != "" {
+		return fmt.Sprintf("its line %q lets %s start although the gate refused", line, name), nil
 	}
 	return "", nil
 }

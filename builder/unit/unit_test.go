@@ -205,7 +205,12 @@ func TestConflicts(t *testing.T) {
 		{"reset by a prefix", "etc/systemd/system/llama-.service.d/zz.conf", assert, "takes away what holds back llama-.service"},
 		{"reset by a link", "etc/systemd/system/vllm.service.d/zz.conf", "-> ../real", "takes away what holds back vllm.service"},
 		{"reset in a linked directory", "etc/systemd/system/vllm.service.d", "-> other.d", "takes away what holds back vllm.service"},
+		{"refusal counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=1 77 SIGKILL\n", `its line "SuccessExitStatus=1 77 SIGKILL" lets the unit start although the gate of vllm.service refused`},
+		{"refusal counts as success by name", "usr/lib/systemd/system/vllm-x.service", "[Service]\nSuccessExitStatus = \\\n NOPERM\n", `lets the unit start although the gate of vllm-.service refused`},
+		{"refusal counts as success by drop-in", "etc/systemd/system/vllm.service.d/10-x.conf", "[Service]\nSuccessExitStatus=77\n", `its line "SuccessExitStatus=77" lets vllm.service start although the gate refused`},
 
+		{"other codes count as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=1 177 143\n#SuccessExitStatus=77\n", stays},
+		{"refusal counts as success elsewhere", "etc/systemd/system/nginx.service", "[Service]\nSuccessExitStatus=77\n", stays},
 		{"reset before ours", "etc/systemd/system/vllm.service.d/40-x.conf", assert, stays},
 		{"more of the same", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\nAssertPathExists=/x\n[Service]\nExecCondition=/bin/true\nEnvironment=\n", stays},
 		{"reset in a comment", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\n#AssertPathExists=\n;ExecCondition=\n", stays},
