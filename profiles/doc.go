@@ -9,6 +9,7 @@
 //	name = "gpu-rack"                       # required: 1 to 64 of a-z, 0-9 and -
 //	description = "Racks 4 to 9"            # required: one line
 //	extends = ["llm-node"]                  # shipped profiles, or paths relative to this file
+//	accept = ["ipsec"]                      # side effects that are wanted all the same
 //
 //	[kernel]
 //	floor = "7.0.10"                        # lowest kernel release allowed to run
@@ -16,17 +17,25 @@
 //	[[module]]
 //	name = "rds*"                           # a known module, or a glob of * and ? over them
 //	reason = "CVE-2026-43494"               # required: one line; CVE identifiers are found in it
-//	block = ["modprobe"]                    # the default; [] only watches
+//	block = ["modprobe", "initramfs", "cmdline", "initcall"] # the default; [] only watches
+//	remove = false                          # the default; true deletes the module's files
 //	refuse_if = ["loaded", "builtin"]       # the default; [] only blocks
 //
 //	[gate]
 //	units = ["my-model.service", "my-model@.service", "my-model-.service"]
 //	recheck = "start"                       # the default; or "boot"
 //
-// block lists the mechanisms that keep the module out; "modprobe", a file in
-// modprobe.d, is the only one yet. refuse_if lists the states of the module in which the
-// checker refuses: "loaded", it stands in /proc/modules; "builtin", it stands in
-// modules.builtin of the running kernel. One of the two lists must have an element.
+// block lists the mechanisms that keep the module out, each used where it applies:
+// "modprobe", a file in modprobe.d; "initramfs", the same in every initramfs; "cmdline",
+// module_blacklist= on every kernel command line; "initcall", initcall_blacklist= where a
+// kernel has the module built in, which needs a module whose init function is known.
+// remove deletes the files of the module, for appliances. refuse_if lists the states of
+// the module in which the checker refuses: "loaded", it stands in /proc/modules;
+// "builtin", it stands in modules.builtin of the running kernel. One of the two lists
+// must have an element, unless the module is removed.
+//
+// accept lists side effects, such as that IPsec stops working. Where a side effect is
+// certain and not accepted, the builder refuses the image; see [Accept].
 //
 // units names the services and sockets that the checker holds back: exact names,
 // templates (my-model@.service) and prefixes (my-model-.service, which stands for every
@@ -47,11 +56,11 @@
 // A profile with extends is merged with what it names, and what those name, up to
 // 8 files deep and 16 in all. Of every setting the strictest wins, wherever it stands:
 // the highest floor, every module, every block and refuse_if of a module, every unit,
-// and recheck = "start" if any file says it. So a file can add to what it extends and
-// cannot take from it, not even by saying less: refuse_if = ["loaded"] on a module that
-// the other file refuses as builtin too leaves both. To weaken a profile, write another.
-// Reasons are joined with ", ". Units keep the order in which they are first seen, the
-// extended files' first.
+// and remove = true and recheck = "start" if any file says it. So a file can add to what it
+// extends and cannot take from it, not even by saying less: refuse_if = ["loaded"] on a
+// module that the other file refuses as builtin too leaves both. To weaken a profile,
+// write another. Only accept adds up too and is not stricter for it. Reasons are joined
+// with ", ". Units keep the order in which they are first seen, the extended files' first.
 //
 // # What is left out
 //

@@ -25,6 +25,7 @@ type file struct {
 	floor       string
 	extends     []mention
 	modules     []Module // in the order of the file, globs expanded
+	accept      []Accept
 	units       []string
 	gateLine    int
 	recheck     string // empty: not said
@@ -132,6 +133,7 @@ func (f *file) fill(v *validator, values map[string]any, root *node) {
 	f.name = stringOf(values["name"])
 	f.description = stringOf(values["description"])
 	f.extends = extendsOf(values["extends"], root.at("extends"))
+	f.accept = wordsOf(Accepts(), values["accept"])
 	kernel, _ := values["kernel"].(map[string]any)
 	f.floor = stringOf(kernel["floor"])
 	gate, _ := values["gate"].(map[string]any)
@@ -159,7 +161,7 @@ func (f *file) fillModules(v *validator, value any, at *node) {
 		values, _ := e.(map[string]any)
 		place := at.index(i)
 		m := moduleOf(values)
-		if isEmptyList(values["block"]) && isEmptyList(values["refuse_if"]) {
+		if isEmptyList(values["block"]) && isEmptyList(values["refuse_if"]) && !m.Remove {
 			v.report(place.at("refuse_if").line, "module.refuse_if", "is empty, and so is block: the module would be neither blocked nor watched")
 		}
 		here := mention{stringOf(values["name"]), place.at("name").line}
@@ -171,6 +173,9 @@ func (f *file) fillModules(v *validator, value any, at *node) {
 			first[name] = here
 			m.Name = name
 			m.Known, _ = Lookup(name)
+			if m.Known.Initcall == "" && slices.Contains(m.Block, BlockInitcall) {
+				v.report(here.line, "module.block", "has \"initcall\", and %s has no known init function: list the other blocks", name)
+			}
 			f.modules = append(f.modules, m)
 		}
 	}
@@ -180,12 +185,13 @@ func (f *file) fillModules(v *validator, value any, at *node) {
 func moduleOf(values map[string]any) Module {
 	m := Module{
 		Reason:   stringOf(values["reason"]),
-		Block:    []Block{BlockModprobe},
+		Block:    allBlocks(),
 		RefuseIf: []policy.Condition{policy.Loaded, policy.BuiltIn},
 	}
 	if said, ok := values["block"]; ok {
 		m.Block = wordsOf(m.Block, said)
 	}
+	m.Remove, _ = values["remove"].(bool)
 	if said, ok := values["refuse_if"]; ok {
 		m.RefuseIf = wordsOf(m.RefuseIf, said)
 	}

@@ -13,7 +13,7 @@ import (
 // ModuleInfo is what is known of a kernel module.
 type ModuleInfo struct {
 	Name     string `json:"name"`     // as in /proc/modules: underscores, xt_TEE with its capitals
-	Initcall string `json:"initcall"` // function name for initcall_blacklist=
+	Initcall string `json:"initcall"` // function name for initcall_blacklist=; empty: it has none
 	// Aliases are the names that the kernel asks modprobe for, beside Name: "net-pf-38",
 	// "algif-aead", "xfrm-type-2-50". Sorted.
 	Aliases    []string `json:"aliases"`

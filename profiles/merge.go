@@ -14,6 +14,7 @@ func (l *loader) merge(root *loaded) Profile {
 	p := Profile{
 		Name: root.name, Description: root.description, Source: root.source,
 		Modules: []Module{},
+		Accept:  []Accept{},
 		Gate:    Gate{Units: []string{}},
 	}
 	byName := make(map[string]Module)
@@ -21,6 +22,7 @@ func (l *loader) merge(root *loaded) Profile {
 	for _, f := range l.bases {
 		p.Kernel.Floor = higherFloor(p.Kernel.Floor, f.floor)
 		p.Gate.Recheck = stricterRecheck(p.Gate.Recheck, f.recheck)
+		p.Accept = union(Accepts(), p.Accept, f.accept)
 		for _, m := range f.modules {
 			byName[m.Name] = mergeModule(byName[m.Name], m)
 		}
@@ -64,7 +66,8 @@ func stricterRecheck(a, b string) string {
 // was none before.
 func mergeModule(a, b Module) Module {
 	b.Reason = joinReasons(a.Reason, b.Reason)
-	b.Block = union([]Block{BlockModprobe}, a.Block, b.Block)
+	b.Block = union(allBlocks(), a.Block, b.Block)
+	b.Remove = a.Remove || b.Remove
 	b.RefuseIf = union([]policy.Condition{policy.Loaded, policy.BuiltIn}, a.RefuseIf, b.RefuseIf)
 	return b
 }

@@ -26,7 +26,6 @@ func loadWith(t *testing.T, base, top string) Profile {
 func TestWeaken(t *testing.T) {
 	both := []policy.Condition{policy.Loaded, policy.BuiltIn}
 	loaded := []policy.Condition{policy.Loaded}
-	modprobe := []Block{BlockModprobe}
 	module := func(lines string) string { return "[[module]]\nname = \"esp4\"\nreason = \"r\"\n" + lines }
 	gate := func(line string) string { return "[gate]\nunits = [\"a.service\"]\n" + line }
 	cases := map[string]struct {
@@ -41,12 +40,12 @@ func TestWeaken(t *testing.T) {
 		"no floor":                {base: "kernel.floor = \"7.0.6\"", top: "[kernel]", floor: "7.0.6", recheck: "start"},
 		"higher floor":            {base: "kernel.floor = \"7.0.6\"", top: "kernel.floor = \"7.0.10\"", floor: "7.0.10", recheck: "start"},
 		"first floor":             {base: "", top: "kernel.floor = \"7.0.10\"", floor: "7.0.10", recheck: "start"},
-		"block taken away":        {base: module(""), top: module("block = []"), block: modprobe, refuseIf: both, recheck: "start"},
-		"refuse_if taken away":    {base: module(""), top: module("refuse_if = []"), block: modprobe, refuseIf: both, recheck: "start"},
-		"refuse_if made narrower": {base: module(""), top: module("refuse_if = [\"loaded\"]"), block: modprobe, refuseIf: both, recheck: "start"},
-		"refuse_if made wider":    {base: module("refuse_if = [\"loaded\"]"), top: module("block = []\nrefuse_if = [\"builtin\"]"), block: modprobe, refuseIf: both, recheck: "start"},
-		"block added":             {base: module("block = []\nrefuse_if = [\"loaded\"]"), top: module("refuse_if = []"), block: modprobe, refuseIf: loaded, recheck: "start"},
-		"by a glob":               {base: module(""), top: strings.ReplaceAll(module("block = []"), "esp4", "esp?"), block: modprobe, refuseIf: both, recheck: "start"},
+		"block taken away":        {base: module(""), top: module("block = []"), block: allBlocks(), refuseIf: both, recheck: "start"},
+		"refuse_if taken away":    {base: module(""), top: module("refuse_if = []"), block: allBlocks(), refuseIf: both, recheck: "start"},
+		"refuse_if made narrower": {base: module(""), top: module("refuse_if = [\"loaded\"]"), block: allBlocks(), refuseIf: both, recheck: "start"},
+		"refuse_if made wider":    {base: module("refuse_if = [\"loaded\"]"), top: module("block = []\nrefuse_if = [\"builtin\"]"), block: allBlocks(), refuseIf: both, recheck: "start"},
+		"block added":             {base: module("block = []\nrefuse_if = [\"loaded\"]"), top: module("refuse_if = []"), block: allBlocks(), refuseIf: loaded, recheck: "start"},
+		"by a glob":               {base: module(""), top: strings.ReplaceAll(module("block = []"), "esp4", "esp?"), block: allBlocks(), refuseIf: both, recheck: "start"},
 		"recheck boot":            {base: gate("recheck = \"start\""), top: gate("recheck = \"boot\""), recheck: "start"},
 		"recheck not said below":  {base: gate(""), top: gate("recheck = \"boot\""), recheck: "boot"},
 		"recheck not said above":  {base: gate("recheck = \"boot\""), top: gate(""), recheck: "boot"},
@@ -65,6 +64,46 @@ func TestWeaken(t *testing.T) {
 				t.Errorf("module %s has block %q and refuse_if %q, want esp4, %q and %q", m.Name, m.Block, m.RefuseIf, c.block, c.refuseIf)
 			}
 		})
+	}
+}
+
+// TestMergeRemoveAndAccept wants the module removed if any file says so, and every side
+// effect that any file accepts.
+func TestMergeRemoveAndAccept(t *testing.T) {
+	rds := "[[module]]\nname = \"rds\"\nreason = \"r\"\n"
+	for name, c := range map[string]struct {
+		base, top string
+		remove    bool
+		accept    []Accept
+	}{
+		"neither": {rds, rds, false, []Accept{}},
+		"below":   {"accept = [\"rds\", \"ipsec\"]\n" + rds + "remove = true", rds + "remove = false", true, []Accept{AcceptIPsec, AcceptRDS}},
+		"above":   {"accept = [\"ipsec\"]\n" + rds, "accept = [\"external-cmdline\", \"ipsec\"]\n" + rds + "remove = true", true, []Accept{AcceptExternalCmdline, AcceptIPsec}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := loadWith(t, c.base, c.top)
+			if p.Modules[0].Remove != c.remove || !slices.Equal(p.Accept, c.accept) || p.Accept == nil {
+				t.Errorf("remove is %v and accept %v, want %v and %v", p.Modules[0].Remove, p.Accept, c.remove, c.accept)
+			}
+		})
+	}
+}
+
+// TestRemovedOnly has a module that is neither blocked nor watched, and is gone.
+func TestRemovedOnly(t *testing.T) {
+	p, err := LoadBytes("p", []byte(head+"[[module]]\nname = \"rds\"\nreason = \"r\"\nblock = []\nrefuse_if = []\nremove = true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := p.Modules[0]; !m.Remove || len(m.Block) != 0 || len(m.RefuseIf) != 0 {
+		t.Errorf("got %+v, want only remove", m)
+	}
+}
+
+// TestAcceptsSorted is what the order of Profile.Accept rests on.
+func TestAcceptsSorted(t *testing.T) {
+	if all := Accepts(); len(all) < 11 || !slices.IsSorted(all) || len(slices.Compact(all)) != len(Accepts()) {
+		t.Errorf("Accepts() is %v, want them sorted, each once", Accepts())
 	}
 }
 
@@ -149,12 +188,16 @@ func TestDigest(t *testing.T) {
 	}{
 		"comment":      {"[gate]", "# text\n[gate]", true},
 		"unit order":   {`"a.service", "b.service"`, `"b.service", "a.service"`, true},
-		"defaults":     {"[gate]", "block = [\"modprobe\"]\nrefuse_if = [\"builtin\", \"loaded\"]\n[gate]\nrecheck = \"start\"", true},
+		"defaults":     {"[gate]", "block = [\"initcall\", \"initramfs\", \"modprobe\", \"cmdline\"]\nremove = false\nrefuse_if = [\"builtin\", \"loaded\"]\n[gate]\nrecheck = \"start\"", true},
 		"glob spelled": {"[[module]]\nname = \"esp?\"\n", "[[module]]\nname = \"esp4\"\nreason = \"r\"\n[[module]]\nname = \"esp6\"\n", true},
 		"name":         {`"p"`, `"q"`, false},
 		"floor":        {"[gate]", "[kernel]\nfloor = \"7.0.6\"\n[gate]", false},
 		"reason":       {`"r"`, `"s"`, false},
 		"watched only": {"[gate]", "block = []\n[gate]", false},
+		"one block":    {"[gate]", "block = [\"modprobe\"]\n[gate]", false},
+		"remove":       {"[gate]", "remove = true\n[gate]", false},
+		"accept":       {"[[module]]", "accept = [\"ipsec\"]\n[[module]]", false},
+		"accept none":  {"[[module]]", "accept = []\n[[module]]", true},
 		"refuse_if":    {"[gate]", "refuse_if = [\"loaded\"]\n[gate]", false},
 		"one unit":     {`, "b.service"`, "", false},
 		"recheck":      {"[gate]", "[gate]\nrecheck = \"boot\"", false},

@@ -18,6 +18,7 @@ type Profile struct {
 	Source      string   `json:"source"` // shipped name ("llm-node"), or the file it was read from
 	Kernel      Kernel   `json:"kernel"`
 	Modules     []Module `json:"modules"` // by name, globs expanded
+	Accept      []Accept `json:"accept"`  // side effects that are wanted all the same, sorted
 	Gate        Gate     `json:"gate"`
 }
 
@@ -32,7 +33,8 @@ type Kernel struct {
 type Module struct {
 	Name     string             `json:"name"`      // as in /proc/modules
 	Reason   string             `json:"reason"`    // one line: "CVE-2026-31431"
-	Block    []Block            `json:"block"`     // empty: only watched by the checker
+	Block    []Block            `json:"block"`     // empty: no mechanism keeps it out
+	Remove   bool               `json:"remove"`    // delete its files from the image
 	RefuseIf []policy.Condition `json:"refuse_if"` // empty: only blocked
 	Known    ModuleInfo         `json:"known"`
 }
@@ -40,8 +42,19 @@ type Module struct {
 // Block is a mechanism that keeps a module out.
 type Block string
 
-// BlockModprobe is a file in modprobe.d of the root file system: modprobe.d(5).
-const BlockModprobe Block = "modprobe"
+// The mechanisms. Each is planned only where it applies: an initcall only where a kernel
+// has the module built in.
+const (
+	BlockModprobe  Block = "modprobe"  // a file in modprobe.d of the root file system: modprobe.d(5)
+	BlockInitramfs Block = "initramfs" // the same in every initramfs, and in what the next one is made from
+	BlockCmdline   Block = "cmdline"   // module_blacklist= on every kernel command line
+	BlockInitcall  Block = "initcall"  // initcall_blacklist= with ModuleInfo.Initcall
+)
+
+// allBlocks is what a module without the key block gets.
+func allBlocks() []Block {
+	return []Block{BlockModprobe, BlockInitramfs, BlockCmdline, BlockInitcall}
+}
 
 // Gate says which units the checker holds back.
 type Gate struct {
@@ -86,17 +99,19 @@ func (p Profile) canonical() []byte {
 	type module struct {
 		Name, Reason string
 		Block        []Block
+		Remove       bool
 		RefuseIf     []policy.Condition
 	}
 	form := struct {
 		Schema                   int
 		Name, Description, Floor string
 		Modules                  []module
+		Accept                   []Accept
 		Units                    []string
 		Recheck                  string
-	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck}
+	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, p.Accept, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck}
 	for _, m := range p.Modules {
-		form.Modules = append(form.Modules, module{m.Name, m.Reason, m.Block, m.RefuseIf})
+		form.Modules = append(form.Modules, module{m.Name, m.Reason, m.Block, m.Remove, m.RefuseIf})
 	}
 	text, err := json.Marshal(form)
 	if err != nil {

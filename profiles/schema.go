@@ -30,6 +30,7 @@ type kind string
 const (
 	kindString  kind = "a string"
 	kindInteger kind = "an integer"
+	kindBoolean kind = "a boolean"
 	kindTable   kind = "a table"
 	kindStrings kind = "an array of strings"
 	kindTables  kind = "an array of tables"
@@ -54,13 +55,15 @@ var schema = []field{
 	{key: "name", kind: kindString, required: true, check: checkName},
 	{key: "description", kind: kindString, required: true, check: checkText},
 	{key: "extends", kind: kindStrings, check: checkText, max: maxFiles - 1},
+	{key: "accept", kind: kindStrings, check: oneOf(words(Accepts())...)},
 	{key: "kernel", kind: kindTable, fields: []field{
 		{key: "floor", kind: kindString, check: checkFloor},
 	}},
 	{key: "module", kind: kindTables, max: maxModules, fields: []field{
 		{key: "name", kind: kindString, required: true, check: checkModule},
 		{key: "reason", kind: kindString, required: true, check: checkText},
-		{key: "block", kind: kindStrings, check: checkBlock},
+		{key: "block", kind: kindStrings, check: oneOf(words(allBlocks())...)},
+		{key: "remove", kind: kindBoolean},
 		{key: "refuse_if", kind: kindStrings, check: oneOf(string(policy.Loaded), string(policy.BuiltIn))},
 	}},
 	{key: "gate", kind: kindTable, fields: []field{
@@ -111,16 +114,6 @@ func checkModule(s string) string {
 		return fmt.Sprintf("%s matches no known module", quote(s))
 	}
 	return fmt.Sprintf("%s is no known module%s", quote(s), suggestModule(s))
-}
-
-func checkBlock(s string) string {
-	switch s {
-	case string(BlockModprobe):
-		return ""
-	case "initramfs", "cmdline", "initcall":
-		return fmt.Sprintf("%q is a block that this version does not write yet, want %q", s, BlockModprobe)
-	}
-	return oneOf(string(BlockModprobe))(s)
 }
 
 func oneOf(words ...string) func(string) string {
@@ -195,6 +188,10 @@ func (v *validator) value(f field, value any, at *node, key string) {
 		}
 	case int64:
 		if f.kind == kindInteger {
+			return
+		}
+	case bool:
+		if f.kind == kindBoolean {
 			return
 		}
 	case map[string]any:
@@ -273,7 +270,7 @@ func typeName(value any) string {
 	case float64:
 		return "a float"
 	case bool:
-		return "a boolean"
+		return string(kindBoolean)
 	case map[string]any:
 		return string(kindTable)
 	case []any, []map[string]any:

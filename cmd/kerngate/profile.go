@@ -83,8 +83,13 @@ func showProfile(u *ui, p profiles.Profile) {
 	u.printf("closes    %s\n", orNone(strings.Join(p.CVEs(), ", ")))
 	u.printf("floor     %s\n", orNone(p.Kernel.Floor))
 	for _, m := range p.Modules {
-		u.printf("module    %-16s block %-10s refuse if %-16s %s\n", m.Name, orNone(joined(m.Block)), orNone(joined(m.RefuseIf)), m.Reason)
+		block := orNone(joined(m.Block))
+		if m.Remove {
+			block += ", removed"
+		}
+		u.printf("module    %-16s block %-38s refuse if %-16s %s\n", m.Name, block, orNone(joined(m.RefuseIf)), m.Reason)
 	}
+	u.printf("accepts   %s\n", orNone(joined(p.Accept)))
 	u.printf("recheck   %s\n", p.Gate.Recheck)
 	for _, unit := range p.Gate.Units {
 		u.printf("unit      %s\n", unit)
