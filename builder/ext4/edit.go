@@ -26,10 +26,18 @@ import (
 // all attributes. SetAttributes leaves the inode in its place; the edit's time becomes
 // its change time.
 func Edit(ctx context.Context, image string, offset int64, edits []rootfs.Edit) error {
-	return edit(ctx, searchDirs(), image, offset, edits)
+	return edit(ctx, searchDirs(), image, offset, nil, edits)
 }
 
-func edit(ctx context.Context, dirs []string, image string, offset int64, edits []rootfs.Edit) error {
+// EditSketch is Edit for a file that [CopyMetadata] wrote. The beginnings of files that
+// an Append keeps are not in it: they are read from whole, the tree as it is with the
+// earlier edits of the sketch.
+func EditSketch(ctx context.Context, volume string, whole rootfs.Tree, edits []rootfs.Edit) error {
+	return edit(ctx, searchDirs(), volume, 0, whole, edits)
+}
+
+// edit reads from whole what files hold; nil stands for the image itself.
+func edit(ctx context.Context, dirs []string, image string, offset int64, whole rootfs.Tree, edits []rootfs.Edit) error {
 	progs, err := findPrograms(dirs)
 	if err != nil {
 		return err
@@ -42,7 +50,7 @@ func edit(ctx context.Context, dirs []string, image string, offset int64, edits 
 	if err != nil {
 		return err
 	}
-	if err := w.edit(ctx, image, offset, edits); err != nil {
+	if err := w.edit(ctx, image, offset, whole, edits); err != nil {
 		return errors.Join(fmt.Errorf("cannot edit the file system at byte %d: %w", offset, err), w.remove())
 	}
 	return w.remove()
@@ -92,14 +100,20 @@ func withFS(image string, offset int64, do func(*FS) error) error {
 	return do(f)
 }
 
-func (w *workspace) edit(ctx context.Context, image string, offset int64, edits []rootfs.Edit) error {
+func (w *workspace) edit(ctx context.Context, image string, offset int64, whole rootfs.Tree, edits []rootfs.Edit) error {
 	if err := w.makeClean(ctx, image, offset); err != nil {
 		return err
 	}
 	var p *plan
 	err := withFS(image, offset, func(f *FS) (err error) {
-		p, err = newPlan(f, edits)
-		return err
+		contents := whole
+		if contents == nil {
+			contents = f
+		}
+		if p, err = newPlan(f, contents, edits); err != nil {
+			return err
+		}
+		return p.script.write(ctx, w)
 	})
 	if err != nil {
 		return err
@@ -107,16 +121,13 @@ func (w *workspace) edit(ctx context.Context, image string, offset int64, edits 
 	if p.script.text.Len() == 0 {
 		return nil
 	}
-	if err := p.script.write(w); err != nil {
-		return err
-	}
 	if err := w.debugfs(ctx, p.script.text.String()); err != nil {
 		return err
 	}
 	if err := w.fsck(ctx, "-f", "-p"); err != nil {
 		return err
 	}
-	return withFS(image, offset, p.verify)
+	return withFS(image, offset, func(f *FS) error { return p.verify(f, w) })
 }
 
 // makeClean replays the journal, because debugfs ignores it, and has an unclean
@@ -151,10 +162,10 @@ func (w *workspace) makeClean(ctx context.Context, image string, offset int64) e
 }
 
 // verify compares every name that was edited with what a fresh reader finds.
-func (p *plan) verify(f *FS) error {
+func (p *plan) verify(f *FS, w *workspace) error {
 	for _, name := range slices.Sorted(maps.Keys(p.names)) {
 		if e := p.names[name]; e.edited {
-			if err := e.verify(f, name); err != nil {
+			if err := e.verify(f, w, name); err != nil {
 				return fmt.Errorf("cannot confirm %s: %w", name, err)
 			}
 		}
@@ -162,7 +173,7 @@ func (p *plan) verify(f *FS) error {
 	return nil
 }
 
-func (e *entry) verify(f *FS, name string) error {
+func (e *entry) verify(f *FS, w *workspace, name string) error {
 	n, err := f.lookup("lookup", name)
 	if e.kind == 0 {
 		switch {
@@ -188,7 +199,7 @@ func (e *entry) verify(f *FS, name string) error {
 	case !n.mtime.Equal(e.mtime):
 		return fmt.Errorf("modification time is %v, want %v", n.mtime, e.mtime)
 	}
-	if err := e.verifyContent(f, n); err != nil {
+	if err := e.verifyContent(f, w, n); err != nil {
 		return err
 	}
 	xattrs, err := f.Xattrs(name)
@@ -201,7 +212,7 @@ func (e *entry) verify(f *FS, name string) error {
 	return nil
 }
 
-func (e *entry) verifyContent(f *FS, n *inode) error {
+func (e *entry) verifyContent(f *FS, w *workspace, n *inode) error {
 	if e.kept {
 		if old := e.inode; n.number != old.number || n.size != old.size {
 			return fmt.Errorf("it is inode %d with %d bytes, want inode %d with %d", n.number, n.size, old.number, old.size)
@@ -218,20 +229,11 @@ func (e *entry) verifyContent(f *FS, n *inode) error {
 			return fmt.Errorf("link target is %q, want %q", target, e.edit.Target)
 		}
 	case typeRegular:
-		if n.size != int64(len(e.edit.Data)) {
-			return fmt.Errorf("size is %d, want %d", n.size, len(e.edit.Data))
-		}
 		c, err := f.content(n)
 		if err != nil {
 			return err
 		}
-		data := make([]byte, n.size)
-		if _, err := c.ReadAt(data, 0); err != nil && n.size > 0 {
-			return err
-		}
-		if !bytes.Equal(data, e.edit.Data) {
-			return errors.New("content differs from what was written")
-		}
+		return e.holds.verify(c, w.file(e.stored))
 	}
 	return nil
 }

@@ -32,6 +32,12 @@ func writeEdit(path string, mode fs.FileMode, data []byte) rootfs.Edit {
 	return rootfs.Edit{Op: rootfs.WriteFile, Path: path, Mode: mode, UID: 0, GID: 42, ModTime: stamp(), Data: data}
 }
 
+func appendEdit(path string, keep int64, data []byte) rootfs.Edit {
+	e := writeEdit(path, 0o644, data)
+	e.Op, e.Keep = rootfs.Append, keep
+	return e
+}
+
 func operations() []operation {
 	one := func(name string, edits ...rootfs.Edit) operation { return operation{name, edits} }
 	link := func(path, target string) rootfs.Edit {
@@ -66,6 +72,12 @@ func operations() []operation {
 		one("symlink short", link("/etc/short-link", "../bin/su")),
 		one("symlink long", link("/etc/long-link", strings.Repeat("long/", 100))),
 		one("symlink over file", link("/etc/new.conf", "/dev/null")),
+		one("append to a long file", appendEdit("/bin/big", 3<<20+17, randomBytes(35, 300_000))),
+		one("append behind a part", appendEdit("/bin/su", 5, randomBytes(36, 70_000)), appendEdit("/holes", 600_001, []byte("end\n"))),
+		one("append to files with holes", appendEdit("/sparse", 2<<20, []byte("end\n")), appendEdit("/unwritten", 50_000, randomBytes(37, 5000))),
+		one("append to hard link", appendEdit("/etc/hosts-too", 3, []byte("+too\n"))),
+		one("append to small files", appendEdit("/etc/inline100", 100, []byte("+")), appendEdit("/many/name-0009", 0, []byte("first\n")), appendEdit("/etc/labelled", 0, nil)),
+		one("cut short", appendEdit("/bin/big", 4097, nil), appendEdit("/etc/shadow", 4, nil)),
 		one("remove file", rootfs.Edit{Op: rootfs.Remove, Path: "/bin/big"}),
 		one("replace keeps large attributes", writeEdit("/etc/shadow", 0o640, []byte("root:!\n"))),
 		one("remove with attribute block", rootfs.Edit{Op: rootfs.Remove, Path: "/etc/shadow"}),
@@ -118,7 +130,7 @@ func runOperation(t *testing.T, set featureSet, op operation, image string) bool
 	if wantRefused {
 		hash = hashFile(t, image)
 	}
-	old := before(t, image, op.edits)
+	old, contents := before(t, image, op.edits)
 	err := Edit(context.Background(), image, 0, op.edits)
 	if wantRefused {
 		if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), set.refused) {
@@ -137,16 +149,18 @@ func runOperation(t *testing.T, set featureSet, op operation, image string) bool
 		t.Errorf("e2fsck -fn exits with %d: %s", code, out)
 	}
 	f := openImage(t, image, 0)
-	judgeByReader(t, op, f, old)
-	judgeByDebugfs(t, op, f, image)
+	judgeByReader(t, op, f, old, contents)
+	judgeByDebugfs(t, op, f, image, contents)
 	return false
 }
 
 // before gives what the names of the edits hold: for a new name only the attributes
-// that it inherits by the contract of rootfs.Edit.
-func before(t *testing.T, image string, edits []rootfs.Edit) map[string]imgtest.Object {
+// that it inherits by the contract of rootfs.Edit. Contents are what the files shall
+// hold after the edits.
+func before(t *testing.T, image string, edits []rootfs.Edit) (old map[string]imgtest.Object, contents map[string][]byte) {
 	t.Helper()
-	f, old := openImage(t, image, 0), map[string]imgtest.Object{}
+	f := openImage(t, image, 0)
+	old, contents = map[string]imgtest.Object{}, map[string][]byte{}
 	for _, e := range edits {
 		var o imgtest.Object
 		var err error
@@ -167,12 +181,16 @@ func before(t *testing.T, image string, edits []rootfs.Edit) map[string]imgtest.
 				o.SHA256 = sumOf(t, f, e.Path)
 			}
 		}
-		old[e.Path] = o
+		old[e.Path], contents[e.Path] = o, e.Data
+		if e.Op == rootfs.Append {
+			whole := contentOf(t, f, e.Path)
+			contents[e.Path] = slices.Concat(whole[:min(int(e.Keep), len(whole))], e.Data)
+		}
 	}
-	return old
+	return old, contents
 }
 
-func judgeByReader(t *testing.T, op operation, f *FS, old map[string]imgtest.Object) {
+func judgeByReader(t *testing.T, op operation, f *FS, old map[string]imgtest.Object, contents map[string][]byte) {
 	t.Helper()
 	for _, e := range op.edits {
 		info, err := f.Lstat(e.Path)
@@ -182,7 +200,8 @@ func judgeByReader(t *testing.T, op operation, f *FS, old map[string]imgtest.Obj
 			}
 			continue
 		}
-		want := rootfs.Info{Mode: e.Mode, UID: e.UID, GID: e.GID, Size: int64(len(e.Data)), ModTime: stamp().UTC(), Links: 1, Inode: info.Inode}
+		data := contents[e.Path]
+		want := rootfs.Info{Mode: e.Mode, UID: e.UID, GID: e.GID, Size: int64(len(data)), ModTime: stamp().UTC(), Links: 1, Inode: info.Inode}
 		if f.sb.InodeSize == minInodeSize {
 			want.ModTime = want.ModTime.Truncate(time.Second)
 		}
@@ -201,9 +220,9 @@ func judgeByReader(t *testing.T, op operation, f *FS, old map[string]imgtest.Obj
 			if got, err := f.Readlink(e.Path); err != nil || got != e.Target {
 				t.Errorf("%s: %s leads to %q (%v), want %q", op.name, e.Path, got, err, e.Target)
 			}
-		case rootfs.WriteFile:
-			if got := contentOf(t, f, e.Path); !bytes.Equal(got, e.Data) {
-				t.Errorf("%s: %s has %d bytes %.40q, want %d bytes %.40q", op.name, e.Path, len(got), got, len(e.Data), e.Data)
+		case rootfs.WriteFile, rootfs.Append:
+			if got := contentOf(t, f, e.Path); !bytes.Equal(got, data) {
+				t.Errorf("%s: %s has %d bytes %.40q, want %d bytes %.40q", op.name, e.Path, len(got), got, len(data), data)
 			}
 		}
 		if info != want {
@@ -227,7 +246,7 @@ func sumIfFile(t *testing.T, f *FS, name string, mode fs.FileMode) (sum [32]byte
 	return sum
 }
 
-func judgeByDebugfs(t *testing.T, op operation, f *FS, image string) {
+func judgeByDebugfs(t *testing.T, op operation, f *FS, image string, contents map[string][]byte) {
 	t.Helper()
 	dir := t.TempDir()
 	var commands []string
@@ -235,7 +254,7 @@ func judgeByDebugfs(t *testing.T, op operation, f *FS, image string) {
 		if e.Op != rootfs.Remove {
 			commands = append(commands, "stat "+quote(e.Path))
 		}
-		if e.Op == rootfs.WriteFile {
+		if e.Op == rootfs.WriteFile || e.Op == rootfs.Append {
 			commands = append(commands, fmt.Sprintf("dump %s %s/%d", quote(e.Path), dir, i))
 		}
 	}
@@ -255,16 +274,17 @@ func judgeByDebugfs(t *testing.T, op operation, f *FS, image string) {
 		if want := fmt.Sprintf("Mode:  0%03o ", storedMode(e.Mode)); e.Op != rootfs.Symlink && !strings.Contains(stat, want) {
 			t.Errorf("%s: debugfs stat lacks %q: %s", op.name, want, stat)
 		}
-		if e.Op != rootfs.WriteFile {
+		if e.Op != rootfs.WriteFile && e.Op != rootfs.Append {
 			continue
 		}
 		got, err := os.ReadFile(fmt.Sprintf("%s/%d", dir, i))
 		must(t, err)
-		if f.HasFeature("inline_data") && len(e.Data) < iBlockSize && len(got) >= len(e.Data) {
-			got = got[:len(e.Data)] // debugfs dumps all of i_block
+		want := contents[e.Path]
+		if f.HasFeature("inline_data") && len(want) < iBlockSize && len(got) >= len(want) {
+			got = got[:len(want)] // debugfs dumps all of i_block
 		}
-		if !bytes.Equal(got, e.Data) {
-			t.Errorf("%s: debugfs reads %d bytes of %s, want %d", op.name, len(got), e.Path, len(e.Data))
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: debugfs reads %d bytes of %s, want %d", op.name, len(got), e.Path, len(want))
 		}
 	}
 }

@@ -19,6 +19,8 @@ type entry struct {
 	inode  *inode // as found in the image; nil for what an edit made
 	edited bool   // to be compared afterwards
 	edit   rootfs.Edit
+	holds  content   // of a regular file that an edit made
+	stored string    // the file of the workspace that holds the same
 	mtime  time.Time // as far as the inode can hold it
 	xattrs map[string][]byte
 	names  int  // of a directory
@@ -30,6 +32,7 @@ func (e *entry) isDir() bool { return e.kind == typeDir }
 // plan carries the edits out on paper: on names above the image as it is.
 type plan struct {
 	fs       *FS
+	whole    rootfs.Tree // the same tree with the contents of its files
 	names    map[string]*entry
 	unlinked map[uint32]int    // names of an inode that edits took away
 	modified map[uint32]*entry // inodes of the image that edits gave other attributes
@@ -37,8 +40,8 @@ type plan struct {
 	space    space
 }
 
-func newPlan(f *FS, edits []rootfs.Edit) (*plan, error) {
-	p := &plan{fs: f, names: map[string]*entry{}, unlinked: map[uint32]int{}, modified: map[uint32]*entry{}, script: script{cwd: "/"}, space: newSpace(f)}
+func newPlan(f *FS, whole rootfs.Tree, edits []rootfs.Edit) (*plan, error) {
+	p := &plan{fs: f, whole: whole, names: map[string]*entry{}, unlinked: map[uint32]int{}, modified: map[uint32]*entry{}, script: script{cwd: "/"}, space: newSpace(f)}
 	for _, e := range edits {
 		if err := p.add(e); err != nil {
 			return nil, fmt.Errorf("cannot %s %s: %w", e.Op, e.Path, err)
@@ -65,7 +68,7 @@ func (p *plan) add(e rootfs.Edit) error {
 		}
 	}
 	switch e.Op {
-	case rootfs.WriteFile, rootfs.Symlink:
+	case rootfs.WriteFile, rootfs.Symlink, rootfs.Append:
 		err = p.create(e, old, parent)
 	case rootfs.Mkdir:
 		err = p.mkdir(e, old, parent)
@@ -107,13 +110,13 @@ func checkEdit(e rootfs.Edit) error {
 	switch e.Op {
 	case rootfs.Mkdir, rootfs.SetAttributes:
 		allowed |= fs.ModeDir
-	case rootfs.WriteFile, rootfs.Remove:
+	case rootfs.WriteFile, rootfs.Append, rootfs.Remove:
 	case rootfs.Symlink:
 		if e.Target == "" || strings.ContainsAny(e.Target, "\n\r\x00") {
 			return fmt.Errorf("link target is %q, want no line break and no zero byte", e.Target)
 		}
 	default:
-		return fmt.Errorf("operation is %q, want write, symlink, mkdir, remove or modify", e.Op)
+		return fmt.Errorf("operation is %q, want write, append, symlink, mkdir, remove or modify", e.Op)
 	}
 	if rest := e.Mode &^ allowed; rest != 0 && e.Op != rootfs.Symlink && e.Op != rootfs.Remove {
 		return fmt.Errorf("mode has the bits %v, want permission bits only", rest)
@@ -205,13 +208,9 @@ func (p *plan) create(e rootfs.Edit, old, parent *entry) error {
 	if old.isDir() {
 		return fmt.Errorf("name holds a directory: %w", fs.ErrExist)
 	}
-	made := &entry{kind: typeRegular, edited: true, edit: e}
-	size := int64(len(e.Data))
-	if e.Op == rootfs.Symlink {
-		made.kind, size = typeSymlink, int64(len(e.Target))
-		if limit := min(p.fs.sb.BlockSize, maxSymlink); size >= limit {
-			return fmt.Errorf("link target has %d bytes, want less than %d", size, limit)
-		}
+	made, err := p.newEntry(e, old)
+	if err != nil {
+		return err
 	}
 	if err := p.attributes(made, old, parent); err != nil {
 		return err
@@ -219,14 +218,14 @@ func (p *plan) create(e rootfs.Edit, old, parent *entry) error {
 	if old.kind != 0 {
 		p.unlink(e.Path, old)
 	}
-	if err := p.space.file(size, made.xattrs); err != nil {
+	if err := p.space.file(max(made.holds.size(), int64(len(e.Target))), made.xattrs); err != nil {
 		return err
 	}
 	p.space.name(path.Dir(e.Path), path.Base(e.Path))
 	if made.kind == typeSymlink {
 		p.script.symlink(e.Path, e.Target)
 	} else {
-		p.script.writeFile(e.Path, e.Data)
+		made.stored = p.script.writeFile(e.Path, made.holds)
 	}
 	p.script.setOwner(e.Path, made.kind, e)
 	p.script.setTimes(e.Path, made.mtime, p.fs.sb.InodeSize > minInodeSize, "atime", "mtime")
@@ -234,6 +233,44 @@ func (p *plan) create(e rootfs.Edit, old, parent *entry) error {
 	p.finishTimes(e.Path, made.mtime, true)
 	p.put(e.Path, made, old, parent)
 	return nil
+}
+
+// newEntry gives the type and the content of what an edit makes in place of old.
+func (p *plan) newEntry(e rootfs.Edit, old *entry) (made *entry, err error) {
+	made = &entry{kind: typeRegular, edited: true, edit: e}
+	switch e.Op {
+	case rootfs.Symlink:
+		made.kind = typeSymlink
+		if limit := min(p.fs.sb.BlockSize, maxSymlink); int64(len(e.Target)) >= limit {
+			return nil, fmt.Errorf("link target has %d bytes, want less than %d", len(e.Target), limit)
+		}
+	case rootfs.Append:
+		made.holds, err = p.grow(e, old)
+	default:
+		made.holds = plainContent(e.Data)
+	}
+	return made, err
+}
+
+// grow gives what an Append makes of a file of the image, or of one that an earlier edit
+// made.
+func (p *plan) grow(e rootfs.Edit, old *entry) (content, error) {
+	switch {
+	case old.kind == 0:
+		return content{}, fs.ErrNotExist
+	case old.kind != typeRegular:
+		return content{}, fmt.Errorf("it is %s, want a regular file", rootfs.TypeName(fileMode(old.kind)))
+	case old.inode == nil:
+		return old.holds.grown(e.Keep, e.Data)
+	}
+	file, err := p.whole.Open(e.Path)
+	if err != nil {
+		return content{}, err
+	}
+	if file.Size() != old.inode.size {
+		return content{}, fmt.Errorf("its content has %d bytes, want %d", file.Size(), old.inode.size)
+	}
+	return content{old: file, keep: file.Size()}.grown(e.Keep, e.Data)
 }
 
 // finishTimes comes last for a name: ea_set may touch the change time.

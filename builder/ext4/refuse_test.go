@@ -56,6 +56,13 @@ func TestRefusedEditsLeaveTheImageAlone(t *testing.T) {
 		{"modify with too much", with(func(e *rootfs.Edit) {
 			e.Op, e.Path, e.Xattrs = rootfs.SetAttributes, "/etc/hosts", map[string][]byte{"user.x": make([]byte, 4096)}
 		}), ErrNoSpace, "attributes need"},
+		{"append to nothing", []rootfs.Edit{good, appendEdit("/etc/absent", 0, nil)}, fs.ErrNotExist, "append /etc/absent"},
+		{"append to a directory", []rootfs.Edit{good, appendEdit("/etc/empty.d", 0, nil)}, fs.ErrExist, "holds a directory"},
+		{"append to a link", []rootfs.Edit{good, appendEdit("/links/fast", 0, nil)}, nil, "it is a symbolic link"},
+		{"append keeps too much", []rootfs.Edit{good, appendEdit("/etc/hosts", 21, nil)}, nil, "21 bytes shall stay, the file has 20"},
+		{"append keeps less than nothing", []rootfs.Edit{good, appendEdit("/etc/hosts", -1, nil)}, nil, "-1 bytes shall stay"},
+		{"append keeps too much of what was made", []rootfs.Edit{good, appendEdit("/etc/good", 2, nil)}, nil, "2 bytes shall stay, the file has 1"},
+		{"append to what was removed", []rootfs.Edit{{Op: rootfs.Remove, Path: "/empty"}, appendEdit("/empty", 0, nil)}, fs.ErrNotExist, "append /empty"},
 		{"remove absent", with(func(e *rootfs.Edit) { e.Op, e.Path = rootfs.Remove, "/etc/absent" }), fs.ErrNotExist, "remove /etc/absent"},
 		{"remove full directory", with(func(e *rootfs.Edit) { e.Op, e.Path = rootfs.Remove, "/etc" }), syscall.ENOTEMPTY, "names"},
 		{"remove what is already removed", []rootfs.Edit{{Op: rootfs.Remove, Path: "/empty"}, {Op: rootfs.Remove, Path: "/empty"}}, fs.ErrNotExist, "/empty"},
@@ -150,7 +157,7 @@ func TestNoE2fsprogs(t *testing.T) {
 		{[]string{t.TempDir()}, "debugfs"},
 		{[]string{half}, "e2fsck"},
 	} {
-		if err := edit(context.Background(), c.dirs, image, 0, edits); !errors.Is(err, ErrNoE2fsprogs) || !strings.Contains(err.Error(), "no "+c.want) {
+		if err := edit(context.Background(), c.dirs, image, 0, nil, edits); !errors.Is(err, ErrNoE2fsprogs) || !strings.Contains(err.Error(), "no "+c.want) {
 			t.Errorf("error is %v, want %v for %s", err, ErrNoE2fsprogs, c.want)
 		}
 	}
@@ -175,7 +182,7 @@ func TestProgramsThatComplain(t *testing.T) {
 			writeTestFile(t, filepath.Join(dir, "debugfs"), []byte("#!/bin/sh\n"+c.debugfs+"\n"), 0o755)
 			writeTestFile(t, filepath.Join(dir, "e2fsck"), []byte("#!/bin/sh\n"+c.e2fsck+"\n"), 0o755)
 			image := fix.copyOf(t, setNamed(t, "default_4k"))
-			err := edit(context.Background(), []string{dir}, image, 0, []rootfs.Edit{writeEdit("/x", 0o644, []byte("x"))})
+			err := edit(context.Background(), []string{dir}, image, 0, nil, []rootfs.Edit{writeEdit("/x", 0o644, []byte("x"))})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error is %v, want one with %q", err, c.want)
 			}

@@ -1,10 +1,10 @@
 package ext4
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -20,7 +20,7 @@ const maxScriptLine = 8000
 // script collects the commands for one run of debugfs, and the data they refer to.
 type script struct {
 	text  strings.Builder
-	files [][]byte // contents of data0, data1, ...
+	files []content // of data0, data1, ...
 	cwd   string
 	err   error // of the first line that debugfs cannot take
 }
@@ -37,14 +37,14 @@ func (s *script) add(format string, args ...any) {
 }
 
 // data gives the name of a file with this content, beside the script.
-func (s *script) data(content []byte) string {
-	s.files = append(s.files, content)
+func (s *script) data(c content) string {
+	s.files = append(s.files, c)
 	return fmt.Sprintf("data%d", len(s.files)-1)
 }
 
-func (s *script) write(w *workspace) error {
-	for i, content := range s.files {
-		if err := os.WriteFile(w.file(fmt.Sprintf("data%d", i)), content, 0o600); err != nil {
+func (s *script) write(ctx context.Context, w *workspace) error {
+	for i, c := range s.files {
+		if err := c.write(ctx, w.file(fmt.Sprintf("data%d", i))); err != nil {
 			return err
 		}
 	}
@@ -62,9 +62,11 @@ func (s *script) enter(name string) string {
 	return quote(path.Base(name))
 }
 
-func (s *script) writeFile(name string, content []byte) {
-	last := s.enter(name)
-	s.add("write %s %s", s.data(content), last)
+// writeFile gives the name of the file, beside the script, that holds the content.
+func (s *script) writeFile(name string, c content) string {
+	last, data := s.enter(name), s.data(c)
+	s.add("write %s %s", data, last)
+	return data
 }
 
 func (s *script) symlink(name, target string) {
@@ -91,7 +93,7 @@ func (s *script) setField(name, field string, value any) {
 
 func (s *script) setXattrs(name string, xattrs map[string][]byte) {
 	for _, key := range slices.Sorted(maps.Keys(xattrs)) {
-		s.add("ea_set -f %s %s %s", s.data(xattrs[key]), quote(name), quote(key))
+		s.add("ea_set -f %s %s %s", s.data(plainContent(xattrs[key])), quote(name), quote(key))
 	}
 }
 

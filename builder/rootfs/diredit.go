@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -127,7 +128,7 @@ func (d *Dir) apply(e Edit, serial int, undo *undoLog) error {
 		return err
 	}
 	switch e.Op {
-	case WriteFile, Symlink:
+	case WriteFile, Symlink, Append:
 		return d.replace(name, e, serial, undo)
 	case Mkdir:
 		return d.mkdir(name, e, undo)
@@ -136,7 +137,7 @@ func (d *Dir) apply(e Edit, serial int, undo *undoLog) error {
 	case SetAttributes:
 		return d.modify(name, e, undo)
 	default:
-		return fmt.Errorf("operation is %q, want write, symlink, mkdir, remove or modify", e.Op)
+		return fmt.Errorf("operation is %q, want write, append, symlink, mkdir, remove or modify", e.Op)
 	}
 }
 
@@ -214,15 +215,31 @@ func (d *Dir) replace(name string, e Edit, serial int, undo *undoLog) error {
 	}
 	temp := sideName(name, "new", serial)
 	undo.add(func() error { return ignoreMissing(d.removeThere(temp)) })
-	if e.Op == Symlink {
+	switch e.Op {
+	case Symlink:
 		err = d.newSymlink(temp, e, xattrs)
-	} else {
-		err = d.newFile(temp, e, xattrs)
+	case Append:
+		err = d.longerFile(temp, name, e, xattrs)
+	default:
+		err = d.newFile(temp, e, nil, xattrs)
 	}
 	if err != nil {
 		return err
 	}
 	return d.root.Rename(temp, name)
+}
+
+// longerFile makes a file that begins as the file name does.
+func (d *Dir) longerFile(temp, name string, e Edit, xattrs map[string][]byte) error {
+	old, info, err := d.open(name, 0)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	if err := CheckKeep(e.Keep, info.Size()); err != nil {
+		return err
+	}
+	return d.newFile(temp, e, old, xattrs)
 }
 
 // wantedXattrs are the attributes that the new inode gets: the edit's own, else
@@ -232,7 +249,7 @@ func (d *Dir) wantedXattrs(name string, e Edit) (map[string][]byte, error) {
 		return e.Xattrs, nil
 	}
 	info, err := d.root.Lstat(name)
-	if err == nil && info.Mode().IsRegular() && e.Op == WriteFile {
+	if err == nil && info.Mode().IsRegular() && e.Op != Symlink {
 		return d.Xattrs(name)
 	}
 	if err := ignoreMissing(err); err != nil {
@@ -284,12 +301,19 @@ func (d *Dir) chown(name string, e Edit) error {
 	return d.root.Lchown(name, int(e.UID), int(e.GID))
 }
 
-func (d *Dir) newFile(temp string, e Edit, xattrs map[string][]byte) error {
+// newFile makes a file of the first e.Keep bytes of old, if there are any, and the
+// edit's data.
+func (d *Dir) newFile(temp string, e Edit, old *os.File, xattrs map[string][]byte) error {
 	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if old != nil {
+		if n, err := io.CopyN(f, old, e.Keep); err != nil {
+			return fmt.Errorf("cannot copy %d bytes of the old file, got %d: %w", e.Keep, n, err)
+		}
+	}
 	if _, err := f.Write(e.Data); err != nil {
 		return err
 	}

@@ -36,6 +36,12 @@ func write(name, data string, mode fs.FileMode) rootfs.Edit {
 	return e
 }
 
+func grow(name string, keep int64, data string, mode fs.FileMode) rootfs.Edit {
+	e := write(name, data, mode)
+	e.Op, e.Keep = rootfs.Append, keep
+	return e
+}
+
 func symlink(name, target string) rootfs.Edit {
 	e := edit(rootfs.Symlink, name)
 	e.Target = target
@@ -123,7 +129,7 @@ func line(t *testing.T, tree rootfs.Tree, name string) string {
 
 func TestApply(t *testing.T) {
 	owner := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
-	const newSum, emptySum = "11507a0e2f5e69d5", "e3b0c44298fc1c14" // sha256sum of "new" and of nothing
+	const newSum, emptySum, keptSum = "11507a0e2f5e69d5", "e3b0c44298fc1c14", "fbdef99b6910750d" // sha256sum of "new", of nothing and of "kept+more"
 	for _, c := range []struct {
 		name  string
 		edits []rootfs.Edit
@@ -147,6 +153,16 @@ func TestApply(t *testing.T) {
 			map[string]string{"/etc/pipe": "file 0600 O 3 bytes sha256:" + newSum + " stamped"}},
 		{"same file twice", []rootfs.Edit{write("/etc/hosts", "first", 0o600), write("/etc/hosts", "new", 0o644)},
 			map[string]string{"/etc/hosts": "file 0644 O 3 bytes sha256:" + newSum + ` user.origin="planted" stamped`}},
+		{"longer file", []rootfs.Edit{write("/etc/hosts", "kept?", 0o600), grow("/etc/hosts", 4, "+more", 0o640)},
+			map[string]string{"/etc/hosts": "file 0640 O 9 bytes sha256:" + keptSum + ` user.origin="planted" stamped`}},
+		{"longer file, twice", []rootfs.Edit{write("/etc/locked", "kept?", 0o600), grow("/etc/locked", 5, "", 0o600), grow("/etc/locked", 4, "+", 0o600), grow("/etc/locked", 5, "more", 0o755|fs.ModeSetuid)},
+			map[string]string{"/etc/locked": "file 4755 O 9 bytes sha256:" + keptSum + " stamped"}},
+		{"nothing kept", []rootfs.Edit{grow("/etc/locked", 0, "new", 0o600)},
+			map[string]string{"/etc/locked": "file 0600 O 3 bytes sha256:" + newSum + " stamped"}},
+		{"shorter file", []rootfs.Edit{grow("/etc/locked", 0, "", 0o600)},
+			map[string]string{"/etc/locked": "file 0600 O 0 bytes sha256:" + emptySum + " stamped"}},
+		{"one of two hard links made longer", []rootfs.Edit{write("/lib/rc", "kept", 0o644), grow("/etc/two", 0, "kept", 0o600), grow("/etc/two", 4, "+more", 0o600)},
+			map[string]string{"/etc/two": "file 0600 O 9 bytes sha256:" + keptSum + " stamped", "/etc/two-too": "file 0644 O 6 bytes sha256:2272bea616a05ae1"}},
 		{"new link", []rootfs.Edit{symlink("/etc/link", "/dev/null")}, map[string]string{"/etc/link": "symlink O -> /dev/null stamped"}},
 		{"link over a link", []rootfs.Edit{symlink("/etc/rc", "../new")}, map[string]string{"/etc/rc": "symlink O -> ../new stamped"}},
 		{"link over a file", []rootfs.Edit{symlink("/etc/hosts", "rc")}, map[string]string{"/etc/hosts": "symlink O -> rc stamped"}},
@@ -221,6 +237,13 @@ func impossible() map[string]struct {
 		"attributes of nothing":        {modify("/nope", 0o644), "no such file"},
 		"attributes of a link":         {modify("/etc/dangling", 0o644), "it is a symbolic link"},
 		"impossible attribute, modify": {withXattr(modify("/etc/hosts", 0o600)), "cannot set nowhere.at.all"},
+		"longer nothing":               {grow("/nope", 0, "x", 0o644), "no such file"},
+		"longer directory":             {grow("/full", 0, "x", 0o644), "it is a directory"},
+		"longer link":                  {grow("/etc/rc", 0, "x", 0o644), "it is a symbolic link"},
+		"longer FIFO":                  {grow("/etc/pipe", 0, "x", 0o644), "it is a special file"},
+		"more kept than there is":      {grow("/etc/locked", 7, "x", 0o644), "7 bytes shall stay, the file has 6"},
+		"less than nothing kept":       {grow("/etc/locked", -1, "x", 0o644), "-1 bytes shall stay"},
+		"impossible attribute, longer": {withXattr(grow("/etc/locked", 6, "x", 0o644)), "cannot set nowhere.at.all"},
 		"unknown operation":            {edit("rename", "/etc/hosts"), `operation is "rename"`},
 		"name too long":                {write("/etc/"+strings.Repeat("n", 256), "x", 0o644), "name too long"},
 		"impossible attribute, file":   {withXattr(write("/etc/hosts", "x", 0o644)), "cannot set nowhere.at.all"},
@@ -246,7 +269,8 @@ func good() []rootfs.Edit {
 		mkdir("/empty", 0o700), write("/empty/x", "x", 0o644), write("/etc/hosts", "newer", 0o644), mkdir("/", 0o700),
 		modify("/etc/two-too", 0o600), modify("/full/inside", 0o700),
 		remove("/full/inside/one"), remove("/full/inside/two"), remove("/full/inside"), remove("/full"),
-		modify("/etc/locked", 0o640), remove("/etc/locked"),
+		grow("/lib/rc", 2, "-more", 0o755), grow("/lib/rc", 1, "", 0o600), grow("/etc/hosts", 3, "+", 0o644),
+		modify("/etc/locked", 0o640), grow("/etc/locked", 3, "x", 0o640), remove("/etc/locked"),
 	}
 }
 

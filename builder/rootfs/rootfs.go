@@ -11,6 +11,7 @@
 package rootfs
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 	"time"
@@ -81,14 +82,22 @@ const (
 type Edit struct {
 	Op      Op
 	Path    string      // literal name: no parent of it is a symbolic link
-	Mode    fs.FileMode // permission bits for WriteFile, Mkdir and SetAttributes
+	Mode    fs.FileMode // permission bits for WriteFile, Append, Mkdir and SetAttributes
 	UID     uint32
 	GID     uint32
-	ModTime time.Time // for WriteFile, Mkdir and Symlink; for SetAttributes the change time, where that can be set
+	ModTime time.Time // for WriteFile, Append, Mkdir and Symlink; for SetAttributes the change time, where that can be set
 	Data    []byte    // WriteFile, Append
 	Keep    int64     // Append: bytes of the old content that stay, at most its size
 	Target  string    // Symlink
 	// Xattrs are the attributes the inode gets, all of them. Nil means: those of the
 	// inode that is there, or for a new name its parent's SELinux label.
 	Xattrs map[string][]byte
+}
+
+// CheckKeep says whether an Append can keep as much of a file of size bytes.
+func CheckKeep(keep, size int64) error {
+	if keep < 0 || keep > size {
+		return fmt.Errorf("%d bytes shall stay, the file has %d", keep, size)
+	}
+	return nil
 }
