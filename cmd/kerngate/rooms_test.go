@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"builder/undo":             {},
 	"builder/fat":              {"builder/rootfs"},
 	"builder/modprobe":         {"builder/rootfs"},
+	"builder/initramfs":        {"builder/rootfs"},
 	"builder/unit":             {"builder/rootfs", "initcheck/policy"},
 	"builder/checker":          {"builder/rootfs"},
 	"builder/selinux":          {"builder/rootfs"},
