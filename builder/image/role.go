@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/kerngate/kerngate/builder/ext4"
 )
 
 // Roles of volumes. A volume that is both, an ESP on /boot, is an ESP.
@@ -48,10 +50,7 @@ func (t *Target) findRoot(number int) error {
 	if len(found) == 0 {
 		return t.noRootFound()
 	}
-	votes, err := t.rootsByFstab(found)
-	if err != nil {
-		return err
-	}
+	votes := t.rootsByFstab(found)
 	// What cannot be looked into may be the root all the same.
 	rivals := t.indexes(func(i int) bool {
 		v := t.Volumes[i]
@@ -106,11 +105,11 @@ func (t *Target) noRootFound() error {
 
 // setRoot makes a volume the root. What is wrong with the others does not stop us.
 func (t *Target) setRoot(at int) error {
-	fsys, err := t.open(at)
+	tree, err := t.openVolume(at)
 	if err != nil {
 		return err
 	}
-	t.root, t.tree = at, fsys
+	t.root, t.rootFS = at, tree.(*ext4.FS)
 	for i, c := range t.contents {
 		if c.err != nil {
 			t.warn("%s cannot be read and is left alone: %v", t.Volumes[i].name(), c.err)
@@ -121,21 +120,16 @@ func (t *Target) setRoot(at int) error {
 
 // rootsByFstab are the volumes that the fstab of some root mounts on /. A file that
 // cannot be read says nothing.
-func (t *Target) rootsByFstab(roots []int) ([]int, error) {
+func (t *Target) rootsByFstab(roots []int) []int {
 	var out []int
 	for _, root := range roots {
-		fsys, err := t.open(root)
-		if err != nil {
-			return nil, err
-		}
-		entries, _ := readFstab(fsys)
-		for _, e := range entries {
+		for _, e := range t.contents[root].fstab {
 			if at, _ := t.named(e.spec); e.dir == "/" && len(at) == 1 && !slices.Contains(out, at[0]) {
 				out = append(out, at[0])
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // named are the volumes that the spec of a mount names, and whether it can name a
@@ -188,7 +182,7 @@ func (t *Target) findRoles() {
 		return
 	}
 	t.readMounts()
-	ownKernels := hasKernels(t.tree, "/boot")
+	ownKernels := hasKernels(t.rootFS, "/boot")
 	for _, r := range []struct {
 		role    string
 		mounts  []string
@@ -207,11 +201,6 @@ func (t *Target) findRoles() {
 		}
 	}
 	t.Volumes[t.root].Role = roleRoot
-	for _, v := range t.Volumes {
-		if v.Role == roleUsr {
-			t.warn("/usr is a volume of its own (%s), which kerngate does not edit: it hides what is written to /usr of the root", v.name())
-		}
-	}
 }
 
 func (t *Target) byRole(role string, mounts []string, content func(i int) bool) []int {
@@ -232,11 +221,11 @@ func (t *Target) byRole(role string, mounts []string, content func(i int) bool) 
 
 // readMounts notes where the root's fstab mounts each volume.
 func (t *Target) readMounts() {
-	entries, err := readFstab(t.tree)
-	if err != nil {
-		t.warn("/etc/fstab cannot be read: %v", err)
+	of := t.contents[t.root]
+	if of.fstabErr != nil {
+		t.warn("/etc/fstab cannot be read: %v", of.fstabErr)
 	}
-	for _, e := range entries {
+	for _, e := range of.fstab {
 		at, device := t.named(e.spec)
 		switch {
 		case len(at) == 0 && device && !e.onDemand():

@@ -57,7 +57,8 @@ func typed(kind, dir, partType string) imgtest.Part {
 	return p
 }
 
-// roles writes what was found: "2:root 1:esp@/boot/efi".
+// roles writes what was found: "2:root 1:esp@/boot/efi", "1:esp~/efi" where no mount is
+// known of.
 func roles(target *image.Target) string {
 	var out []string
 	for _, v := range target.Volumes {
@@ -66,7 +67,7 @@ func roles(target *image.Target) string {
 		}
 		text := fmt.Sprintf("%d:%s", v.Number, v.Role)
 		if v.Mount != "" {
-			text += "@" + v.Mount
+			text += map[bool]string{false: "@", true: "~"}[v.Unmounted] + v.Mount
 		}
 		out = append(out, text)
 	}
@@ -100,7 +101,7 @@ func TestRoles(t *testing.T) {
 	}{
 		{"Debian's cloud layout", "gpt", "PARTUUID=x-none / ext4 defaults 0 1\n",
 			[]imgtest.Part{numbered(typed("ext4", "ROOT", typeRoot64), 1), numbered(typed("", "", "21686148-6449-6E6F-744E-656564454649"), 14), numbered(typed("vfat", efi, typeESP), 15)},
-			"1:root 15:esp", []string{"/etc/fstab mounts / from PARTUUID=x-none, which is not in the image"}},
+			"1:root 15:esp~/efi", []string{"/etc/fstab mounts / from PARTUUID=x-none, which is not in the image"}},
 		{"Ubuntu's cloud layout", "gpt", "LABEL=cloudimg-rootfs\t/\text4\tdefaults\t0 1\nLABEL=BOOT /boot ext4 defaults 0 2\nLABEL=UEFI /boot/efi vfat umask=0077 0 1\n",
 			[]imgtest.Part{numbered(identified(part("ext4", "ROOT"), "", "cloudimg-rootfs", ""), 1), numbered(part("", ""), 14), numbered(identified(part("vfat", ""), "", "UEFI", ""), 15), numbered(identified(part("ext4", kernels), "", "BOOT", ""), 16)},
 			"1:root@/ 15:esp@/boot/efi 16:boot@/boot", nil},
@@ -121,16 +122,16 @@ func TestRoles(t *testing.T) {
 			"2:boot@/boot 3:root", nil},
 		{"by GPT type", "gpt", "",
 			[]imgtest.Part{typed("vfat", "", typeESP), typed("ext4", "", typeXBOOTLDR), part("ext4", "ROOT")},
-			"1:esp 2:boot 3:root", nil},
+			"1:esp~/efi 2:boot@/boot 3:root", nil},
 		{"type before content", "gpt", "",
 			[]imgtest.Part{typed("vfat", "", typeESP), part("vfat", efi), part("ext4", kernels), typed("ext4", "", typeXBOOTLDR), part("ext4", "ROOT")},
-			"1:esp 4:boot 5:root", nil},
+			"1:esp~/efi 4:boot@/boot 5:root", nil},
 		{"by MBR type", "mbr", "",
 			[]imgtest.Part{typed("vfat", "", "ef"), typed("vfat", "", "ea"), typed("ext4", "ROOT", "83")},
-			"1:esp 2:boot 3:root", nil},
+			"1:esp~/efi 2:boot~/boot 3:root", nil},
 		{"by content", "mbr", "# nothing\n",
 			[]imgtest.Part{typed("vfat", efi, "c"), typed("ext4", kernels, "83"), typed("ext4", "ROOT", "83")},
-			"1:esp 2:boot 3:root", nil},
+			"1:esp~/efi 2:boot~/boot 3:root", nil},
 		{"kernels beside those of the root", "gpt", "OWN", []imgtest.Part{part("ext4", kernels), part("ext4", "ROOT")}, "2:root", nil},
 		{"ESP on /boot", "gpt", "PARTLABEL=boot /boot vfat ro 0 2\n",
 			[]imgtest.Part{identified(typed("vfat", "", typeESP), "", "", "boot"), part("ext4", "ROOT")},
@@ -151,9 +152,9 @@ func TestRoles(t *testing.T) {
 			[]imgtest.Part{part("ext4", "ROOT"), identified(part("ext4", ""), uuidB, "", "")},
 			"1:root", []string{"/etc/fstab mounts / from UUID=" + uuidB + ", which is partition 2, not the root that is read"}},
 		{"/usr of its own", "gpt", "", []imgtest.Part{typed("ext4", "", typeUsr64), part("ext4", "ROOT")},
-			"1:usr 2:root", []string{"/usr is a volume of its own (partition 1)"}},
+			"1:usr@/usr 2:root", nil},
 		{"no table", "none", "/dev/sda1 / ext4\n", []imgtest.Part{part("ext4", "ROOT")}, "0:root", nil},
-		{"sectors of 4096 bytes", "gpt-4096", "", []imgtest.Part{numbered(typed("vfat", efi, typeESP), 15), numbered(part("ext4", "ROOT"), 3)}, "3:root 15:esp", nil},
+		{"sectors of 4096 bytes", "gpt-4096", "", []imgtest.Part{numbered(typed("vfat", efi, typeESP), 15), numbered(part("ext4", "ROOT"), 3)}, "3:root 15:esp~/efi", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := plain

@@ -45,9 +45,12 @@ type Volume struct {
 	FSLabel  string `json:"fs_label,omitempty"` // of the file system: LABEL
 	UUID     string `json:"uuid,omitempty"`     // of the file system; of FAT the serial number, "1234-ABCD"
 	PartUUID string `json:"part_uuid,omitempty"`
-	Mount    string `json:"mount,omitempty"` // where the root's fstab mounts it
-	Offset   int64  `json:"offset"`          // bytes
-	Size     int64  `json:"size"`            // bytes
+	Mount    string `json:"mount,omitempty"` // where the tree shows it
+	// Unmounted: the running system is not known to mount it; the firmware or the boot
+	// loader reads it all the same.
+	Unmounted bool  `json:"unmounted,omitempty"`
+	Offset    int64 `json:"offset"` // bytes
+	Size      int64 `json:"size"`   // bytes
 
 	hidden bool // its type says nothing
 }
@@ -55,11 +58,13 @@ type Volume struct {
 // content is what was found in a volume of a disk. The volume is opened again where
 // more is wanted of it: a table may name a thousand.
 type content struct {
-	readable bool  // false where the file system is not one that we read, or is broken
-	err      error // what is broken
-	linux    bool  // it is a Linux root
-	kernels  bool  // there are kernels at its top, as in /boot
-	efi      bool  // it has the directory that firmware looks for
+	readable bool         // false where the file system is not one that we read, or is broken
+	err      error        // what is broken
+	linux    bool         // it is a Linux root
+	kernels  bool         // there are kernels at its top, as in /boot
+	efi      bool         // it has the directory that firmware looks for
+	fstab    []mountEntry // of a Linux root
+	fstabErr error
 }
 
 // Target is an opened directory, disk image or block device. Reading it changes nothing.
@@ -75,8 +80,12 @@ type Target struct {
 	file     *os.File
 	dir      *rootfs.Dir
 	tree     rootfs.Tree
-	contents []content // of Volumes; empty for a directory
-	root     int       // index in Volumes
+	rootFS   *ext4.FS            // nil for a directory
+	contents []content           // of Volumes; empty for a directory
+	opened   map[int]rootfs.Tree // volumes, by index
+	root     int                 // index in Volumes
+	mounts   []mount             // beside the root
+	covers   []cover
 }
 
 func (t *Target) warn(format string, args ...any) {
@@ -106,7 +115,7 @@ func Open(path string, opts Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{Path: path, Kind: Disk, Size: size, Device: isDevice(info), file: f}
+	t := &Target{Path: path, Kind: Disk, Size: size, Device: isDevice(info), file: f, opened: map[int]rootfs.Tree{}}
 	err = guard(f, path)
 	if err == nil {
 		err = t.openDisk(opts)
@@ -164,7 +173,8 @@ func openDirectory(path string) (*Target, error) {
 }
 
 // isLinuxRoot says whether a tree looks like the root of a Linux system: it has
-// an os-release file (os-release(5)) and an /etc directory.
+// an os-release file (os-release(5)) and an /etc directory. In a root whose /usr is
+// elsewhere the file is a link that leads nowhere.
 func isLinuxRoot(t rootfs.Tree) (bool, error) {
 	info, err := rootfs.Stat(t, "/etc")
 	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode.IsDir()) {
@@ -173,12 +183,30 @@ func isLinuxRoot(t rootfs.Tree) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if found, err := rootfs.Exists(t, "/usr/lib/os-release"); found || err != nil {
+		return found, err
+	}
+	literal, err := rootfs.ResolveParent(t, "/etc/os-release")
+	if err == nil {
+		_, err = t.Lstat(literal)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// checkRoot demands the os-release file of the whole tree.
+func (t *Target) checkRoot() error {
 	for _, name := range []string{"/etc/os-release", "/usr/lib/os-release"} {
-		if found, err := rootfs.Exists(t, name); found || err != nil {
-			return found, err
+		if found, err := rootfs.Exists(t.tree, name); found || err != nil {
+			return err
 		}
 	}
-	return false, nil
+	return &Error{
+		Fact:   fmt.Sprintf("no Linux root file system: os-release of %s is a link that leads nowhere", t.Root().name()),
+		Advice: "a root is an ext2, ext3 or ext4 volume with /etc and an os-release file; of a /usr of its own the root's fstab or the partition type must tell",
+	}
 }
 
 func (t *Target) openDisk(opts Options) error {
@@ -209,7 +237,15 @@ func (t *Target) openDisk(opts Options) error {
 		return err
 	}
 	t.findRoles()
-	return nil
+	if err := t.findMounts(); err != nil {
+		return err
+	}
+	tree, err := t.compose(t.openVolume)
+	if err != nil {
+		return err
+	}
+	t.tree = tree
+	return t.checkRoot()
 }
 
 // maxFileSystems bounds the work on a table whose partitions lie over each other; no
@@ -241,7 +277,11 @@ func lookIntoExt(r *io.SectionReader, v *Volume) content {
 	if err != nil {
 		return content{err: err}
 	}
-	return content{readable: true, linux: linux, kernels: hasKernels(fsys, "/")}
+	c := content{readable: true, linux: linux, kernels: hasKernels(fsys, "/")}
+	if linux {
+		c.fstab, c.fstabErr = readFstab(fsys)
+	}
+	return c
 }
 
 // openExt reads a volume of the ext family and checks that all of it is there.
@@ -274,16 +314,6 @@ func hasKernels(t rootfs.Tree, dir string) bool {
 	}
 	entries, err := t.ReadDir(literal)
 	return err == nil && slices.ContainsFunc(entries, func(e rootfs.Entry) bool { return strings.HasPrefix(e.Name, "vmlinuz-") })
-}
-
-// open opens a volume of the ext family.
-func (t *Target) open(i int) (*ext4.FS, error) {
-	v := t.Volumes[i]
-	fsys, err := openExt(io.NewSectionReader(t.file, v.Offset, v.Size))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", v.name(), err)
-	}
-	return fsys, nil
 }
 
 // refuseContainer names formats whose bytes are not those of the disk.
@@ -337,7 +367,9 @@ func (t *Target) noRoot(number int) error {
 	return &Error{Fact: fmt.Sprintf("%s: %s", what, strings.Join(list, ", ")), Advice: advice}
 }
 
-// Tree is the root file system.
+// Tree is the tree that the running system sees: the root, and in it the other volumes
+// that can be read, where they are mounted. A boot volume that no mount is known of is
+// shown too; see [Volume.Unmounted].
 func (t *Target) Tree() rootfs.Tree { return t.tree }
 
 // Root is the root volume.
@@ -354,8 +386,7 @@ func (t *Target) Close() error {
 // NeedsRecovery says whether the root's journal holds changes that its files do
 // not show yet. What is read until [Replay] may be out of date.
 func (t *Target) NeedsRecovery() bool {
-	fsys, ok := t.tree.(*ext4.FS)
-	return ok && fsys.NeedsRecovery()
+	return t.rootFS != nil && t.rootFS.NeedsRecovery()
 }
 
 // CheckEditor says whether what Edit needs of this machine is there.

@@ -89,7 +89,11 @@ func names(v image.Volume) string {
 		label = v.Label
 	}
 	var out string
-	for _, n := range []struct{ what, value string }{{"mounted at", v.Mount}, {"label", label}, {"UUID", v.UUID}} {
+	at := "mounted at"
+	if v.Unmounted {
+		at = "mounted nowhere, shown at"
+	}
+	for _, n := range []struct{ what, value string }{{at, v.Mount}, {"label", label}, {"UUID", v.UUID}} {
 		if n.value != "" {
 			out += fmt.Sprintf(", %s %s", n.what, n.value)
 		}
