@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"builder/unit":             {"builder/rootfs", "initcheck/policy"},
 	"builder/checker":          {"builder/rootfs"},
 	"builder/selinux":          {"builder/rootfs"},
+	"builder/packages":         {"builder/rootfs"},
 	"builder/kernel":           {"builder/rootfs", "initcheck/kver"},
 	"builder/image":            {"builder/rootfs", "builder/ext4", "builder/fat", "builder/undo"},
 	"builder":                  {"builder/", "profiles", "initcheck/policy", "initcheck/kver"},
