@@ -1,5 +1,5 @@
 // Package profiles reads the files that say what kerngate does to an image, ships
-// three of them, and holds the table of kernel modules that they may name.
+// five of them, and holds the table of kernel modules that they may name.
 //
 // # A profile
 //

@@ -118,6 +118,8 @@ func TestKnownAliases(t *testing.T) {
 		"ah6":          {"xfrm-type-10-51"},
 		"ipcomp":       {"xfrm-type-2-108"},
 		"xt_TEE":       {"ip6t_TEE", "ipt_TEE"},
+		"nft_dup_ipv4": {"nft-expr-2-dup"},
+		"xfrm_iptfs":   {"xfrm-iptfs"},
 		"krb5":         {},
 	} {
 		m, ok := Lookup(name)
@@ -132,11 +134,12 @@ func TestKnownAliases(t *testing.T) {
 
 func TestKnownDependants(t *testing.T) {
 	for name, want := range map[string][]string{
-		"af_alg":     {"algif_aead", "algif_hash", "algif_rng", "algif_skcipher"},
-		"esp4":       {"esp4_offload"},
-		"rxrpc":      {"kafs"},
-		"rds":        {"rds_rdma", "rds_tcp"},
-		"algif_aead": {},
+		"af_alg":      {"algif_aead", "algif_hash", "algif_rng", "algif_skcipher"},
+		"esp4":        {"esp4_offload"},
+		"rxrpc":       {"kafs"},
+		"rds":         {"rds_rdma", "rds_tcp"},
+		"nf_dup_ipv4": {"nft_dup_ipv4", "xt_TEE"},
+		"algif_aead":  {},
 	} {
 		if m, _ := Lookup(name); !slices.Equal(m.Dependants, want) {
 			t.Errorf("dependants of %s are %v, want %v", name, m.Dependants, want)

@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestShipped compares each shipped profile, flattened, with testdata/NAME.json.
 func TestShipped(t *testing.T) {
-	if got, want := Names(), []string{"copy-fail", "dirty-frag", "llm-node"}; !slices.Equal(got, want) {
+	if got, want := Names(), []string{"copy-fail", "dirty-frag", "fragnesia", "llm-node", "page-cache-family"}; !slices.Equal(got, want) {
 		t.Fatalf("Names() is %v, want %v", got, want)
 	}
 	for _, name := range Names() {
@@ -78,6 +79,68 @@ func TestShippedExtendShipped(t *testing.T) {
 	}
 }
 
+// familyCVEs are the faults of this family, from the records of the kernel's CVE
+// numbering authority of 2026-08-21.
+var familyCVEs = []string{
+	"CVE-2026-31431", "CVE-2026-31635", "CVE-2026-31677", "CVE-2026-43033", "CVE-2026-43077", "CVE-2026-43284",
+	"CVE-2026-43494", "CVE-2026-43500", "CVE-2026-43503", "CVE-2026-46028", "CVE-2026-46033", "CVE-2026-46300",
+	"CVE-2026-46331", "CVE-2026-46333", "CVE-2026-52943", "CVE-2026-53266", "CVE-2026-53363", "CVE-2026-63830",
+	"CVE-2026-63831", "CVE-2026-64026", "CVE-2026-64566", "CVE-2026-74578",
+}
+
+// TestShippedNameKnownCVEs catches a digit that is wrong, in any word of the data.
+func TestShippedNameKnownCVEs(t *testing.T) {
+	entries, err := shipped.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, e := range entries {
+		text, err := shipped.ReadFile(e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range regexp.MustCompile(`CVE-[0-9-]*`).FindAllString(string(text), -1) {
+			found++
+			if !slices.Contains(familyCVEs, id) {
+				t.Errorf("%s names %s, which is no fault of this family", e.Name(), id)
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("%d identifiers found, want those of all profiles and of the table", found)
+	}
+}
+
+// TestShippedReasons wants the head of a profile to name each fault for which it blocks a
+// module, and the table to connect the two.
+func TestShippedReasons(t *testing.T) {
+	for _, name := range Names() {
+		text, err := shipped.ReadFile(name + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, _, _ := strings.Cut(string(text), "schema = 1")
+		f := parseFile(name, text)
+		for _, m := range f.modules {
+			if !slices.Equal(m.Block, allBlocks()) {
+				t.Errorf("%s blocks %s by %v, want every mechanism", name, m.Name, m.Block)
+			}
+			for _, id := range cve.FindAllString(m.Reason, -1) {
+				if !strings.Contains(head, id) {
+					t.Errorf("%s blocks %s for %s, which its head does not name", name, m.Name, id)
+				}
+				if !slices.ContainsFunc(append(m.Known.Depends, m.Known.Dependants...), func(near string) bool {
+					other, _ := Lookup(near)
+					return slices.Contains(other.CVEs, id)
+				}) && !slices.Contains(m.Known.CVEs, id) {
+					t.Errorf("%s blocks %s for %s, which the table connects neither with it nor with its neighbours", name, m.Name, id)
+				}
+			}
+		}
+	}
+}
+
 // TestPackageCommentExample loads the example in the package comment.
 func TestPackageCommentExample(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
@@ -107,7 +170,7 @@ func TestPackageCommentExample(t *testing.T) {
 			}
 		}
 	}
-	if p.Kernel.Floor != "7.0.10" || len(p.Modules) != 8+3 {
-		t.Errorf("floor %q and %d modules, want 7.0.10 and 11", p.Kernel.Floor, len(p.Modules))
+	if p.Kernel.Floor != "7.0.10" || len(p.Modules) != 8+3+3 {
+		t.Errorf("floor %q and %d modules, want 7.0.10 and 14", p.Kernel.Floor, len(p.Modules))
 	}
 }

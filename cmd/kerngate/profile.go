@@ -46,7 +46,7 @@ func newProfileList(u *ui) *cobra.Command {
 				}{builder.ReportSchema, rows})
 			}
 			for _, r := range rows {
-				u.printf("%-16s %s\n", r.Name, r.Description)
+				u.printf("%-18s %s\n", r.Name, r.Description)
 			}
 			return nil
 		},
