@@ -26,8 +26,9 @@ import (
 // 1980 to 2107. Times lose what is below two seconds. Of a new file's permission
 // bits one thing is kept: without any write bit it gets the read-only attribute.
 // What is replaced keeps its name as stored, its attributes and its creation time,
-// and gets the archive attribute. Directories have no permissions and, as parents of
-// what is edited, keep their times.
+// and gets the archive attribute; of what is appended to, the clusters that stay keep
+// their place, and are not held in memory. Directories have no permissions and, as
+// parents of what is edited, keep their times.
 func Edit(image string, offset, size int64, edits []rootfs.Edit) error {
 	if err := edit(image, offset, size, edits); err != nil {
 		return fmt.Errorf("cannot edit the FAT volume at byte %d: %w", offset, err)
@@ -45,18 +46,31 @@ func edit(image string, offset, size int64, edits []rootfs.Edit) error {
 	if err != nil || len(edits) == 0 {
 		return err
 	}
-	ed, err := prepare(section, edits)
+	p, err := prepare(section, edits)
 	if err != nil {
 		return err
 	}
-	if err := ed.write(image, offset); err != nil {
-		return err
-	}
-	return ed.confirm(section)
+	return p.write(image, offset)
 }
 
-// prepare makes the edits in memory, and confirms them there.
-func prepare(section *io.SectionReader, edits []rootfs.Edit) (*editor, error) {
+// Prepared is a volume with edits that were made in memory, above the volume as it is,
+// and confirmed there.
+type Prepared struct {
+	ed      *editor
+	section *io.SectionReader
+}
+
+// Prepare makes edits, as [Edit] does, on the volume that starts at byte 0 of r and has
+// size bytes at most, and writes nothing. What it refuses Edit refuses.
+func Prepare(r io.ReaderAt, size int64, edits []rootfs.Edit) (*Prepared, error) {
+	p, err := prepare(io.NewSectionReader(r, 0, size), edits)
+	if err != nil {
+		return nil, fmt.Errorf("cannot edit the FAT volume: %w", err)
+	}
+	return p, nil
+}
+
+func prepare(section *io.SectionReader, edits []rootfs.Edit) (*Prepared, error) {
 	ed, err := newEditor(section)
 	if err != nil {
 		return nil, err
@@ -69,7 +83,30 @@ func prepare(section *io.SectionReader, edits []rootfs.Edit) (*editor, error) {
 	if err := ed.finish(); err != nil {
 		return nil, err
 	}
-	return ed, ed.confirm(ed.over)
+	return &Prepared{ed, section}, ed.confirm(ed.over)
+}
+
+// ReadAt implements [io.ReaderAt]: it reads the volume as it will be.
+func (p *Prepared) ReadAt(b []byte, off int64) (int, error) { return p.ed.over.ReadAt(b, off) }
+
+// Changes calls do for every piece of the volume that is to be written, in order, with
+// its place and length in bytes. Its bytes may be those that are there.
+func (p *Prepared) Changes(do func(offset, length int64)) { p.ed.over.each(do) }
+
+// Write carries the edits out on the volume, which must be as it was when they were
+// prepared and begins at byte offset of the file image, and reads them back.
+func (p *Prepared) Write(image string, offset int64) error {
+	if err := p.write(image, offset); err != nil {
+		return fmt.Errorf("cannot edit the FAT volume at byte %d: %w", offset, err)
+	}
+	return nil
+}
+
+func (p *Prepared) write(image string, offset int64) error {
+	if err := p.ed.write(image, offset); err != nil {
+		return err
+	}
+	return p.ed.confirm(p.section)
 }
 
 func sectionOf(in *os.File, offset, size int64) (*io.SectionReader, error) {
@@ -86,16 +123,18 @@ func sectionOf(in *os.File, offset, size int64) (*io.SectionReader, error) {
 // editor changes a volume in memory.
 type editor struct {
 	*FS
-	over *overlay
-	free uint32          // clusters
-	scan uint32          // no cluster below it is free
-	done map[string]done // by folded name
+	before *FS // the volume as it is
+	over   *overlay
+	free   uint32          // clusters
+	scan   uint32          // no cluster below it is free
+	done   map[string]done // by folded name
 }
 
 // done is the last edit of a name.
 type done struct {
-	name string // as stored
-	edit rootfs.Edit
+	name  string // as stored
+	edit  rootfs.Edit
+	holds wanted // of a file
 }
 
 func newEditor(section *io.SectionReader) (*editor, error) {
@@ -106,7 +145,11 @@ func newEditor(section *io.SectionReader) (*editor, error) {
 	if err := f.check(); err != nil {
 		return nil, err
 	}
-	ed := &editor{FS: f, over: newOverlay(section, f.SectorSize), done: map[string]done{}}
+	before, err := Open(section, section.Size())
+	if err != nil {
+		return nil, err
+	}
+	ed := &editor{FS: f, before: before, over: newOverlay(section, f.SectorSize), done: map[string]done{}}
 	f.r = ed.over // the FAT's own pages show its changes already
 	ed.free, ed.scan, err = f.fat.free()
 	return ed, err
@@ -134,17 +177,23 @@ func (ed *editor) apply(e rootfs.Edit) error {
 	if old != nil {
 		name = old.name
 	}
+	stored := path.Join(canonical, name)
+	var holds wanted
 	switch e.Op {
 	case rootfs.WriteFile:
+		holds.data = e.Data
 		err = ed.writeFile(parent, old, name, e)
+	case rootfs.Append:
+		if holds, err = ed.grown(stored, old, e); err == nil {
+			err = ed.writeFile(parent, old, name, e)
+		}
 	case rootfs.Mkdir:
 		err = ed.mkdir(parent, old, name, e)
 	default:
 		err = ed.remove(parent, old)
 	}
 	ed.forget(parent.start)
-	stored := path.Join(canonical, name)
-	ed.done[fold(stored)] = done{name: stored, edit: e}
+	ed.done[fold(stored)] = done{name: stored, edit: e, holds: holds}
 	return err
 }
 
@@ -157,10 +206,12 @@ func checkEdit(e *rootfs.Edit) error {
 	case rootfs.Remove:
 		return nil
 	case rootfs.WriteFile, rootfs.Mkdir:
+		e.Keep = 0
+	case rootfs.Append:
 	case rootfs.Symlink:
 		return &UnsupportedError{What: "symbolic links"}
 	default:
-		return fmt.Errorf("operation is %q, want write, mkdir or remove", e.Op)
+		return fmt.Errorf("operation is %q, want write, append, mkdir or remove", e.Op)
 	}
 	switch {
 	case e.UID != 0 || e.GID != 0:
@@ -169,8 +220,8 @@ func checkEdit(e *rootfs.Edit) error {
 		return &UnsupportedError{What: fmt.Sprintf("mode %v", e.Mode)}
 	case len(e.Xattrs) > 0:
 		return &UnsupportedError{What: "extended attributes"}
-	case int64(len(e.Data)) > maxFileBytes:
-		return &UnsupportedError{What: fmt.Sprintf("a file of %d bytes", len(e.Data))}
+	case e.Keep > maxFileBytes-int64(len(e.Data)):
+		return &UnsupportedError{What: fmt.Sprintf("a file of %d bytes", uint64(e.Keep)+uint64(len(e.Data)))}
 	}
 	var err error
 	e.ModTime, err = storable(e.ModTime)
@@ -211,6 +262,25 @@ func onlyMatch(d *directory, name string) (*entry, error) {
 	return e, nil
 }
 
+// grown says what a file will hold that an Append changes.
+func (ed *editor) grown(stored string, old *entry, e rootfs.Edit) (wanted, error) {
+	switch {
+	case old == nil:
+		return wanted{}, fs.ErrNotExist
+	case old.isDir():
+		return wanted{}, fmt.Errorf("it is %s, want %s", rootfs.TypeName(fs.ModeDir), rootfs.TypeName(0))
+	}
+	if err := rootfs.CheckKeep(e.Keep, old.size()); err != nil {
+		return wanted{}, err
+	}
+	if d, edited := ed.done[fold(stored)]; edited {
+		return wanted{d.holds, e.Keep, e.Data}, nil
+	}
+	was, err := ed.before.Open(stored)
+	return wanted{was, e.Keep, e.Data}, err
+}
+
+// writeFile writes what a file shall hold from byte Keep on.
 func (ed *editor) writeFile(parent *directory, old *entry, name string, e rootfs.Edit) error {
 	if old != nil && old.isDir() {
 		return fmt.Errorf("name holds a directory: %w", fs.ErrExist)
@@ -226,17 +296,18 @@ func (ed *editor) writeFile(parent *directory, old *entry, name string, e rootfs
 	} else {
 		raw = newSlot(e)
 	}
-	clusters, err := ed.resize(clusters, ed.clustersFor(int64(len(e.Data))))
+	size := e.Keep + int64(len(e.Data))
+	clusters, err := ed.resize(clusters, ed.clustersFor(size))
 	if err != nil {
 		return err
 	}
-	if err := ed.fill(clusters, e.Data); err != nil {
+	if err := ed.fill(clusters, e.Keep, e.Data); err != nil {
 		return err
 	}
 	raw[11] |= attrArchive
 	ed.setStart(raw[:], clusters)
 	setTimes(raw[:], e)
-	binary.LittleEndian.PutUint32(raw[28:], uint32(len(e.Data)))
+	binary.LittleEndian.PutUint32(raw[28:], uint32(size))
 	if old != nil {
 		return ed.writeSlot(parent, old.last, raw)
 	}
@@ -262,7 +333,7 @@ func (ed *editor) mkdir(parent *directory, old *entry, name string, e rootfs.Edi
 	copy(dot[:], ".          ")
 	copy(up[:], "..         ")
 	ed.setStart(up[:], []uint32{parent.start})
-	if err := ed.fill(clusters, append(dot[:], up[:]...)); err != nil {
+	if err := ed.fill(clusters, 0, append(dot[:], up[:]...)); err != nil {
 		return err
 	}
 	return ed.insert(parent, name, raw)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -110,6 +111,12 @@ func TestRefusedLeavesTheImageAlone(t *testing.T) {
 		{"remove a full directory", remove("/EFI"), syscall.ENOTEMPTY, "it holds BOOT"},
 		{"remove the root", remove("/"), nil, "root directory"},
 		{"write the root", write("/", nil), nil, "root directory"},
+		{"append to nothing", grow("/none", 0, nil), fs.ErrNotExist, "cannot append /none"},
+		{"append to a directory", grow("/EFI", 0, nil), nil, "it is a directory"},
+		{"keep more than there is", grow("/fine.txt", 3001, nil), nil, "3001 bytes shall stay, the file has 3000"},
+		{"keep less than nothing", grow("/fine.txt", -1, nil), nil, "-1 bytes shall stay"},
+		{"append 4 GiB", grow("/fine.txt", 1<<32, nil), ErrUnsupported, "a file of 4294967296 bytes"},
+		{"append too much", grow("/fine.txt", 3000, make([]byte, 2<<20)), ErrNoSpace, "not enough room"},
 		{"too large", write("/f", make([]byte, 2<<20)), ErrNoSpace, ", want 4096: not enough room"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -170,6 +177,50 @@ func TestAttributesAndTimesAreKept(t *testing.T) {
 	}
 	if got := string(img.peek(t, -8, 8)) + string(img.peek(t, img.size, 8)); got != "neighborneighbor" {
 		t.Errorf("bytes around the volume are %q, want them untouched", got)
+	}
+}
+
+// TestAppendStaysInPlace: what is kept is neither moved nor written, and prepared edits
+// write nothing before they are told to.
+func TestAppendStaysInPlace(t *testing.T) {
+	img, _ := small(t, 12)
+	old := random(7, 100_000)
+	must(t, img.edit(write("/initrd", old)))
+	before, sum := img.peek(t, 0, int(img.size)), img.sum(t)
+	was := *slotOf(t, img.open(t), "/initrd")
+	in, err := os.Open(img.file)
+	must(t, err)
+	defer in.Close()
+	const keep, added = 99_840, 30_000 // a sector that stays in part
+	section := io.NewSectionReader(in, volumeAt, img.size)
+	p, err := Prepare(section, img.size, []rootfs.Edit{grow("/initrd", keep+160, random(8, 50)), grow("/INITRD", keep, random(9, added))})
+	must(t, err)
+	if img.sum(t) != sum {
+		t.Fatal("Prepare has changed the image")
+	}
+	after := make([]byte, img.size)
+	must(t, readFull(p, after, 0))
+	end, changed := int64(0), int64(0)
+	p.Changes(func(at, n int64) {
+		if at < end || !bytes.Equal(after[end:at], before[end:at]) {
+			t.Errorf("change of %d bytes at %#x, after one that ends at %#x: it overlaps, or leaves something out", n, at, end)
+		}
+		end, changed = at+n, changed+n
+	})
+	if !bytes.Equal(after[end:], before[end:]) || changed > added+20_000 {
+		t.Errorf("changes have %d bytes, want some %d; or something behind them differs", changed, added)
+	}
+	must(t, p.Write(img.file, volumeAt))
+	if !bytes.Equal(img.peek(t, 0, int(img.size)), after) {
+		t.Error("the volume is not what Prepared showed")
+	}
+	img.fsck(t)
+	now := slotOf(t, img.open(t), "/initrd")
+	if now.cluster != was.cluster || !bytes.Equal(now.raw[:11], was.raw[:11]) || !bytes.Equal(now.raw[12:18], was.raw[12:18]) {
+		t.Errorf("entry is % x, want name, first cluster and creation time of % x", now.raw, was.raw)
+	}
+	if want := append(old[:keep:keep], random(9, added)...); img.mtools(t, "mtype", "::/initrd") != string(want) {
+		t.Error("mtype does not show what is kept and appended")
 	}
 }
 

@@ -87,7 +87,7 @@ func (ed *editor) confirm(r io.ReaderAt) error {
 	}
 	for _, folded := range slices.Sorted(maps.Keys(ed.done)) {
 		d := ed.done[folded]
-		if err := confirmName(f, d.name, d.edit); err != nil {
+		if err := confirmName(f, d); err != nil {
 			return fmt.Errorf("cannot confirm %s: %w", d.name, err)
 		}
 	}
@@ -105,7 +105,8 @@ func confirmGone(f *FS, name string) error {
 	return err
 }
 
-func confirmName(f *FS, name string, e rootfs.Edit) error {
+func confirmName(f *FS, d done) error {
+	name, e := d.name, d.edit
 	if e.Op == rootfs.Remove {
 		return confirmGone(f, name)
 	}
@@ -117,27 +118,53 @@ func confirmName(f *FS, name string, e rootfs.Edit) error {
 		return fmt.Errorf("it is %s", rootfs.TypeName(info.Mode))
 	case !info.ModTime.Equal(e.ModTime):
 		return fmt.Errorf("modification time is %v, want %v", info.ModTime, e.ModTime)
-	case info.Size != int64(len(e.Data)):
-		return fmt.Errorf("size is %d, want %d", info.Size, len(e.Data))
 	case info.Mode.IsDir():
 		return nil
+	case info.Size != d.holds.size():
+		return fmt.Errorf("size is %d, want %d", info.Size, d.holds.size())
 	}
 	c, err := f.Open(name)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return compare(c, e.Data)
+	return compare(c, d.holds)
 }
 
-func compare(r io.ReaderAt, want []byte) error {
-	got := make([]byte, min(len(want), copyBytes))
-	for at := 0; at < len(want); at += copyBytes {
-		part := want[at:min(at+copyBytes, len(want))]
-		if err := readFull(r, got[:len(part)], int64(at)); err != nil {
+// wanted is what a file shall hold: the beginning of what it held, then data.
+type wanted struct {
+	old  io.ReaderAt // nil where nothing is kept
+	keep int64
+	data []byte
+}
+
+func (w wanted) size() int64 { return w.keep + int64(len(w.data)) }
+
+// ReadAt implements [io.ReaderAt].
+func (w wanted) ReadAt(p []byte, off int64) (int, error) {
+	n := 0
+	if off < w.keep {
+		n = int(min(int64(len(p)), w.keep-off))
+		if err := readFull(w.old, p[:n], off); err != nil {
+			return 0, err
+		}
+	}
+	if n == len(p) {
+		return n, nil
+	}
+	more, err := bytes.NewReader(w.data).ReadAt(p[n:], off+int64(n)-w.keep)
+	return n + more, err
+}
+
+func compare(r io.ReaderAt, want wanted) error {
+	step := min(want.size(), copyBytes)
+	got, wanted := make([]byte, step), make([]byte, step)
+	for at := int64(0); at < want.size(); at += copyBytes {
+		n := min(step, want.size()-at)
+		if err := errors.Join(readFull(r, got[:n], at), readFull(want, wanted[:n], at)); err != nil {
 			return err
 		}
-		if !bytes.Equal(got[:len(part)], part) {
+		if !bytes.Equal(got[:n], wanted[:n]) {
 			return errors.New("content differs from what was written")
 		}
 	}

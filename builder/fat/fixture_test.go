@@ -183,6 +183,12 @@ func write(name string, data []byte) rootfs.Edit {
 	return rootfs.Edit{Op: rootfs.WriteFile, Path: name, Mode: 0o644, ModTime: at, Data: data}
 }
 
+func grow(name string, keep int64, data []byte) rootfs.Edit {
+	e := write(name, data)
+	e.Op, e.Keep = rootfs.Append, keep
+	return e
+}
+
 func mkdir(name string) rootfs.Edit {
 	return rootfs.Edit{Op: rootfs.Mkdir, Path: name, Mode: 0o755, ModTime: at}
 }

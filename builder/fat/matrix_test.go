@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -73,6 +74,12 @@ func operations(s shape) []operation {
 		named("replace longer", with("/EFI/BOOT/BOOTX64.EFI", random(13, 99_999))),
 		named("replace by empty", with("/EFI/BOOT/grub.cfg", []byte{})),
 		named("fill an empty file", with("/empty.txt", random(14, 40_000))),
+		{name: "append", edits: []rootfs.Edit{grow("/EFI/BOOT/BOOTX64.EFI", 99_999, random(15, 20_000)), grow("/hidden.sys", 0, random(17, 5_000))},
+			change: add(tree{"/EFI/BOOT/BOOTX64.EFI": slices.Concat(random(13, 99_999), random(15, 20_000)), "/hidden.sys": random(17, 5_000)})},
+		{name: "cut, and append to the middle of a sector", edits: []rootfs.Edit{grow("/EFI/BOOT/BOOTX64.EFI", 50_001, random(16, 123)), grow("/hidden.sys", 4_096, nil)},
+			change: add(tree{"/EFI/BOOT/BOOTX64.EFI": slices.Concat(random(13, 99_999)[:50_001], random(16, 123)), "/hidden.sys": random(17, 4_096)})},
+		{name: "append twice to a new file", edits: []rootfs.Edit{write("/EFI/new", random(18, 9_000)), grow("/EFI/new", 9_000, random(19, 9_000)), grow("/efi/NEW", 12_345, random(20, 70_000))},
+			change: add(tree{"/EFI/new": slices.Concat(random(18, 9_000), random(19, 9_000)[:3_345], random(20, 70_000))})},
 		{name: "mkdir", edits: []rootfs.Edit{mkdir("/loader")}, change: add(tree{"/loader": nil})},
 		{name: "nested mkdir", edits: []rootfs.Edit{mkdir("/loader/a"), mkdir("/loader/a/b c"), write("/loader/a/b c/f", []byte("f"))},
 			change: add(tree{"/loader/a": nil, "/loader/a/b c": nil, "/loader/a/b c/f": []byte("f")})},
@@ -144,7 +151,7 @@ func TestEveryOperationOnEveryShape(t *testing.T) {
 	})
 	done := clean.Load() + refused.Load()
 	t.Logf("%d operations over %d feature sets: %d clean, %d refused", done, len(shapes()), clean.Load(), refused.Load())
-	if want := int32(18 * 18); done != want || clean.Load() < want*8/10 || refused.Load() < 18 {
+	if want := int32(18 * 21); done != want || clean.Load() < want*8/10 || refused.Load() < 18 {
 		t.Errorf("%d operations, %d clean, %d refused: want %d, most of them clean, no space refused everywhere", done, clean.Load(), refused.Load(), want)
 	}
 }

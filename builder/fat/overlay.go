@@ -77,32 +77,37 @@ func (o *overlay) owned(number int64) ([]byte, error) {
 	return s.bytes, nil
 }
 
+// each calls do for every run of sectors that was written to, in order.
+func (o *overlay) each(do func(offset, length int64)) {
+	start, end := int64(0), int64(0)
+	for _, number := range slices.Sorted(maps.Keys(o.sectors)) {
+		if number*o.sector != end && end > start {
+			do(start, end-start)
+			start = number * o.sector
+		} else if end == start {
+			start = number * o.sector
+		}
+		end = (number + 1) * o.sector
+	}
+	if end > start {
+		do(start, end-start)
+	}
+}
+
 // flush writes everything to w, where the volume begins at byte offset, in order
 // and in large pieces.
-func (o *overlay) flush(w io.WriterAt, offset int64) error {
-	var piece []byte
-	var start int64
-	put := func() error {
-		if _, err := w.WriteAt(piece, offset+start); err != nil {
-			return fmt.Errorf("cannot write %d bytes at %#x: %w", len(piece), offset+start, err)
-		}
-		piece = piece[:0]
-		return nil
-	}
-	for _, number := range slices.Sorted(maps.Keys(o.sectors)) {
-		at := number * o.sector
-		if len(piece) > 0 && (at != start+int64(len(piece)) || len(piece) >= copyBytes) {
-			if err := put(); err != nil {
-				return err
+func (o *overlay) flush(w io.WriterAt, offset int64) (err error) {
+	piece := make([]byte, copyBytes)
+	o.each(func(start, length int64) {
+		for at, end := start, start+length; at < end && err == nil; at += copyBytes {
+			part := piece[:min(copyBytes, end-at)]
+			if err = readFull(o, part, at); err != nil {
+				return
+			}
+			if _, err = w.WriteAt(part, offset+at); err != nil {
+				err = fmt.Errorf("cannot write %d bytes at %#x: %w", len(part), offset+at, err)
 			}
 		}
-		if len(piece) == 0 {
-			start = at
-		}
-		piece = append(piece, o.sectors[number].bytes...)
-	}
-	if len(piece) == 0 {
-		return nil
-	}
-	return put()
+	})
+	return err
 }

@@ -67,17 +67,20 @@ func (ed *editor) take() (uint32, error) {
 	}
 }
 
-// fill writes data into clusters, and zeros after it.
-func (ed *editor) fill(clusters []uint32, data []byte) error {
-	for _, n := range clusters {
-		part := data[:min(int64(len(data)), ed.ClusterSize)]
+// fill writes data into clusters, from byte keep of them on, and zeros after it.
+func (ed *editor) fill(clusters []uint32, keep int64, data []byte) error {
+	in := keep % ed.ClusterSize
+	for _, n := range clusters[min(keep/ed.ClusterSize, int64(len(clusters))):] {
+		room := ed.ClusterSize - in
+		part := data[:min(int64(len(data)), room)]
 		data = data[len(part):]
-		if int64(len(part)) < ed.ClusterSize {
-			part = append(slices.Clone(part), make([]byte, ed.ClusterSize-int64(len(part)))...)
+		if int64(len(part)) < room {
+			part = append(slices.Clone(part), make([]byte, room-int64(len(part)))...)
 		}
-		if err := ed.over.write(part, ed.clusterByte(n)); err != nil {
+		if err := ed.over.write(part, ed.clusterByte(n)+in); err != nil {
 			return err
 		}
+		in = 0
 	}
 	return nil
 }
@@ -140,5 +143,5 @@ func (ed *editor) room(d *directory, count int) (int, error) {
 	}
 	d.clusters = clusters
 	d.raw = append(d.raw, make([]byte, (want-int64(have))*ed.ClusterSize)...)
-	return at, ed.fill(clusters[have:], nil)
+	return at, ed.fill(clusters[have:], 0, nil)
 }
