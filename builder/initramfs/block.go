@@ -107,9 +107,6 @@ func Block(img *Image, w Wanted) (keep int64, data []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := img.checkTail(keep); err != nil {
-		return 0, nil, err
-	}
 	a := &addition{tree: t, modTime: uint64(w.ModTime.Unix()), made: map[string]bool{}}
 	if err := a.file(markerPath, fmt.Appendf(nil, markerText, keep)); err != nil {
 		return 0, nil, err
@@ -131,25 +128,6 @@ func Block(img *Image, w Wanted) (keep int64, data []byte, err error) {
 		return 0, nil, err
 	}
 	return keep, data, checkResult(img, keep, data, w)
-}
-
-// bootConfigMagic ends an image with a boot configuration behind it
-// (Documentation/admin-guide/bootconfig.rst).
-const bootConfigMagic = "#BOOTCONFIG\n"
-
-// checkTail refuses an image whose end is not the end of its last archive, but for
-// zeros.
-func (img *Image) checkTail(keep int64) error {
-	if n := int64(len(bootConfigMagic)); keep >= n {
-		tail := make([]byte, n)
-		if err := readAt(img.r, tail, keep-n); err != nil {
-			return err
-		}
-		if string(tail) == bootConfigMagic {
-			return refuse("image ends in a boot configuration, which must stay its last bytes")
-		}
-	}
-	return nil
 }
 
 // toEmpty lists the paths of all files of the modules, sorted.

@@ -68,6 +68,9 @@ type scanner struct {
 // scan reads the image from byte from on, as unpack_to_rootfs does.
 func scan(r io.ReaderAt, from, size int64) ([]*Entry, []Segment, error) {
 	s := &scanner{r: r, at: from, size: size, left: maxUnpacked}
+	if err := noBootConfig(r, size); err != nil {
+		return nil, nil, s.fail(None, size, err)
+	}
 	for {
 		found, err := s.zeros()
 		if err != nil {
@@ -87,6 +90,26 @@ func scan(r io.ReaderAt, from, size int64) ([]*Entry, []Segment, error) {
 		return nil, nil, s.fail(None, size, fmt.Errorf("no archive: %w", ErrTruncated))
 	}
 	return s.entries, s.segments, nil
+}
+
+// bootConfigMagic ends an image with a boot configuration behind its archives
+// (Documentation/admin-guide/bootconfig.rst).
+const bootConfigMagic = "#BOOTCONFIG\n"
+
+// noBootConfig refuses an image whose last bytes must stay its last.
+func noBootConfig(r io.ReaderAt, size int64) error {
+	tail := make([]byte, len(bootConfigMagic))
+	from := size - int64(len(tail))
+	if from < 0 {
+		return nil
+	}
+	if err := readAt(r, tail, from); err != nil {
+		return err
+	}
+	if string(tail) == bootConfigMagic {
+		return fmt.Errorf("boot configuration at the end: %w", ErrUnsupported)
+	}
+	return nil
 }
 
 func (s *scanner) fail(codec Codec, at int64, err error) error {
