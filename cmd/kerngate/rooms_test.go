@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"builder/imgtest":          {"builder/rootfs"},
 	"profiles":                 {"initcheck/policy", "initcheck/kver"},
 	"initcheck/kver":           {},
+	"initcheck/pkgver":         {},
 	"initcheck/policy":         {"initcheck/kver"},
 	"initcheck":                {"initcheck/"},
 	"cmd/kerngate":             {"builder", "profiles"},
