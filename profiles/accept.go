@@ -17,6 +17,7 @@ const (
 	AcceptKTLS          Accept = "ktls"               // TLS in the kernel
 	AcceptDuplication   Accept = "packet-duplication" // firewall rules that copy packets
 	AcceptWPAN          Accept = "ieee802154"         // IEEE 802.15.4 radios
+	AcceptBridgeSNAT    Accept = "ebtables-snat"      // bridges that rewrite the sender of frames
 )
 
 // AcceptExternalCmdline says that the kernel command line of the image is set outside
@@ -27,7 +28,7 @@ const AcceptExternalCmdline Accept = "external-cmdline"
 // Accepts lists every known word, sorted.
 func Accepts() []Accept {
 	return []Accept{
-		AcceptAFALG, AcceptAFS, AcceptDiskIntegrity, AcceptExternalCmdline, AcceptFIPS, AcceptWPAN,
+		AcceptAFALG, AcceptAFS, AcceptDiskIntegrity, AcceptBridgeSNAT, AcceptExternalCmdline, AcceptFIPS, AcceptWPAN,
 		AcceptIPsec, AcceptKTLS, AcceptDuplication, AcceptPedit, AcceptRDS,
 	}
 }

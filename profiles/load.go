@@ -15,10 +15,10 @@ import (
 //go:embed *.toml
 var shipped embed.FS
 
-const (
-	suffix    = ".toml"
-	knownFile = "modules" // the one embedded file that is no profile
-)
+const suffix = ".toml"
+
+// tables are the embedded files that are no profiles.
+var tables = []string{"modules", "sideeffects"}
 
 // Limits of extends.
 const (
@@ -34,7 +34,7 @@ func Names() []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if name := strings.TrimSuffix(e.Name(), suffix); name != knownFile {
+		if name := strings.TrimSuffix(e.Name(), suffix); !slices.Contains(tables, name) {
 			names = append(names, name)
 		}
 	}

@@ -169,7 +169,7 @@ func FuzzLocate(f *testing.F) {
 	seeds := []string{
 		document, "a=1", "[a]\nb=[1,\n2]", "[[a.b]]\nc={d=[]}", `'a'."b" = """x\"""y"""""`, `a = "\""`, "a='''\n'''", "#\r\n\ta = 07:32:00",
 	}
-	for _, name := range append(Names(), knownFile) {
+	for _, name := range slices.Concat(Names(), tables) {
 		text, err := shipped.ReadFile(name + suffix)
 		if err != nil {
 			f.Fatal(err)
