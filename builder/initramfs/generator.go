@@ -78,7 +78,8 @@ func plainName(module string) bool {
 }
 
 // forInitramfsTools writes a hook: mkinitramfs(8) runs those of /etc after its own and
-// before depmod.
+// before depmod. From version 0.143 on modules that hooks ask for are copied after
+// them, so the hook has that done before it removes files.
 func forInitramfsTools(_ rootfs.Tree, _, header string, modules []string) ([]File, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#!/bin/sh\n%s", header)
@@ -92,7 +93,10 @@ mkdir -p "${DESTDIR:?}/etc/modprobe.d"
 cp -p %[1]s "$DESTDIR%[1]s"
 `, ConfigPath)
 	if len(modules) > 0 {
-		b.WriteString("\nfor module in")
+		b.WriteString(`
+. /usr/share/initramfs-tools/hook-functions
+if command -v apply_add_modules >/dev/null; then apply_add_modules; fi
+for module in`)
 		for _, m := range modules {
 			fmt.Fprintf(&b, " '%s'", strings.ReplaceAll(m, "_", "[-_]"))
 		}
