@@ -16,10 +16,14 @@
 // loop before it was held against the size of the file system and the constants
 // in limits.go, and a directory is reachable by one name only, so a walk ends.
 //
-// A journal is not replayed: while [FS.NeedsRecovery] is true the tree may show
-// stale or half-written content. Encrypted directories and files, external
-// journals, compression and features newer than this package are refused by
-// name.
+// [Open] does not look at the journal: while [FS.NeedsRecovery] is true its tree may
+// show stale or half-written content. [OpenReplayed] shows the tree as it will be:
+// blocks that wait in the journal are read from there, as jbd2 would replay them
+// (revocations, checksums of all kinds, 64bit, asynchronous commits). Nothing is
+// written, and none of it is kept in memory but the numbers of the blocks.
+//
+// Encrypted directories and files, external journals, fast commits that wait,
+// compression and features newer than this package are refused by name.
 //
 // # Editing
 //

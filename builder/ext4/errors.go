@@ -33,7 +33,7 @@ func (e *CorruptError) Error() string {
 // UnsupportedError names features, as tune2fs does, that stand in the way.
 type UnsupportedError struct {
 	Features []string
-	Action   string // "read" or "edit"
+	Action   string // "read", "edit" or "replay"
 }
 
 func (e *UnsupportedError) Error() string {

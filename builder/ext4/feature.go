@@ -4,6 +4,7 @@ import "fmt"
 
 // Feature bits that change what we do; fs/ext4/ext4.h, EXT4_FEATURE_*.
 const (
+	compatHasJournal   = 0x4
 	compatExtAttr      = 0x8
 	compatSparseSuper2 = 0x200
 	compatOrphanFile   = 0x1000

@@ -17,8 +17,10 @@ import (
 
 // FS is an open file system; safe for use by several goroutines.
 type FS struct {
-	r  io.ReaderAt
-	sb *Superblock
+	r        io.ReaderAt
+	room     uint64 // blocks that r holds, which may be more than the file system has
+	sb       *Superblock
+	replayed bool // r shows what waits in the journal
 
 	mu     sync.Mutex
 	dirs   map[uint32]*directory
@@ -36,7 +38,7 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &FS{r: r, sb: sb, dirs: map[uint32]*directory{}, groups: map[uint64]group{}}
+	f := newFS(r, size, sb)
 	root, err := f.inode(rootInode)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the root directory: %w", err)
@@ -47,6 +49,10 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 	return f, nil
 }
 
+func newFS(r io.ReaderAt, size int64, sb *Superblock) *FS {
+	return &FS{r: r, room: uint64(size / sb.BlockSize), sb: sb, dirs: map[uint32]*directory{}, groups: map[uint64]group{}}
+}
+
 // Superblock describes the whole file system.
 func (f *FS) Superblock() Superblock { return *f.sb }
 
@@ -54,8 +60,12 @@ func (f *FS) Superblock() Superblock { return *f.sb }
 func (f *FS) Size() int64 { return int64(f.sb.Blocks) * f.sb.BlockSize }
 
 // NeedsRecovery says that the journal holds changes that are not yet in place:
-// what is read may be stale.
-func (f *FS) NeedsRecovery() bool { return f.sb.incompat&incompatRecover != 0 }
+// what is read may be stale, but for a tree of [OpenReplayed].
+func (f *FS) NeedsRecovery() bool { return f.sb.incompat&incompatRecover != 0 && !f.replayed }
+
+// Replayed says that the tree shows changes that wait in the journal as if they were in
+// place. The image as it is needs recovery before it is written to.
+func (f *FS) Replayed() bool { return f.replayed }
 
 // HasFeature says whether a feature, named as tune2fs does, is set.
 func (f *FS) HasFeature(name string) bool { return slices.Contains(f.sb.Features, name) }

@@ -32,6 +32,10 @@ const (
 	// maxCachedGroups is the groups of half a terabyte, in blocks of 4 KiB.
 	maxCachedGroups = 4096
 
+	// maxJournalBlocks is a gigabyte in the smallest blocks: mke2fs makes no larger journal
+	// by itself. It bounds what is remembered of a log, to some 100 MB.
+	maxJournalBlocks = 1 << 20
+
 	// maxSymlink is PATH_MAX, which the kernel demands of targets as well.
 	maxSymlink = 4096
 )

@@ -39,6 +39,7 @@ type Superblock struct {
 	firstMetaGroup uint32
 	backupGroups   [2]uint32
 	firstInode     uint32
+	journalInode   uint32
 	extraIsize     int
 	seed           uint32
 }
@@ -167,6 +168,7 @@ func (sb *Superblock) parseIdentity(raw []byte) {
 	for i := range sb.backupGroups {
 		sb.backupGroups[i] = binary.LittleEndian.Uint32(raw[0x24C+4*i:])
 	}
+	sb.journalInode = binary.LittleEndian.Uint32(raw[0xE0:])
 	sb.firstMetaGroup = binary.LittleEndian.Uint32(raw[0x104:])
 }
 
