@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"builder/checker":          {"builder/rootfs"},
 	"builder/selinux":          {"builder/rootfs"},
 	"builder/packages":         {"builder/rootfs"},
+	"builder/sideeffect":       {"builder/rootfs", "builder/packages", "profiles"},
 	"builder/kernel":           {"builder/rootfs", "initcheck/kver"},
 	"builder/image":            {"builder/rootfs", "builder/ext4", "builder/fat", "builder/undo"},
 	"builder":                  {"builder/", "profiles", "initcheck/policy", "initcheck/kver"},
