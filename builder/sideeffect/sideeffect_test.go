@@ -75,13 +75,16 @@ const (
 	connected = "connections {\n  office {\n  }\n}\n"
 )
 
-func TestFind(t *testing.T) {
-	for name, c := range map[string]struct {
-		files map[string]string
-		boot  string
-		want  []string
-	}{
-		"nothing": {files: map[string]string{"etc/hostname": "x\n", status: dpkg("bash")}},
+// findCase is a tree, a command line, and the effects as short gives them.
+type findCase struct {
+	files map[string]string
+	boot  string
+	want  []string
+}
+
+// networkCases are about IPsec, AFS and firewalls.
+func networkCases() map[string]findCase {
+	return map[string]findCase{
 		"strongSwan configured and enabled": {
 			files: map[string]string{
 				status: dpkg("strongswan-swanctl", "charon-systemd"), "etc/swanctl/conf.d/office.conf": "# office\n" + connected,
@@ -124,6 +127,31 @@ func TestFind(t *testing.T) {
 				"!ipsec Libreswan: ipsec.service starts at boot: /etc/runlevels/default/ipsec | /etc/ipsec.d/a.conf:2 | package libreswan 4.12-r0",
 			},
 		},
+		"Cilium, encryption not known": {
+			files: map[string]string{"etc/cni/net.d/05-cilium.conflist": "{}"},
+			want:  []string{"ipsec Cilium: /etc/cni/net.d/05-cilium.conflist"},
+		},
+		"Cilium with IPsec": {
+			files: map[string]string{"etc/cni/net.d/05-cilium.conflist": "{}", "var/lib/rancher/k3s/server/manifests/cilium.yaml": "data:\n  enable-ipsec: \"true\"\n"},
+			want:  []string{"!ipsec Cilium: /var/lib/rancher/k3s/server/manifests/cilium.yaml:2 | /etc/cni/net.d/05-cilium.conflist"},
+		},
+		"kafs mounted":   {files: map[string]string{"etc/fstab": "# x\nnone /afs afs dyn 0 0\n"}, want: []string{"!afs the kernel's AFS client: /etc/fstab:2"}},
+		"kafs installed": {files: map[string]string{status: dpkg("kafs-client")}, want: []string{"afs the kernel's AFS client: package kafs-client 1.0-1"}},
+		"OpenAFS enabled": {
+			files: map[string]string{vendor + "openafs-client.service": "x", wants + "openafs-client.service": "-> /lib/systemd/system/openafs-client.service"},
+			want:  []string{"afs OpenAFS: openafs-client.service starts at boot: /etc/systemd/system/multi-user.target.wants/openafs-client.service"},
+		},
+		"TEE rule":                     {files: map[string]string{"etc/iptables/rules.v4": "*mangle\n-A PREROUTING -j TEE --gateway 10.0.0.2\n"}, want: []string{"!packet-duplication iptables rules: /etc/iptables/rules.v4:2"}},
+		"dup rule":                     {files: map[string]string{"etc/nftables.conf": "ip daddr 10.0.0.1 dup to 10.0.0.9\n"}, want: []string{"!packet-duplication nftables rules: /etc/nftables.conf:1"}},
+		"pedit script":                 {files: map[string]string{"usr/local/bin/shape": "#!/bin/sh\ntc filter add dev eth0 action pedit ex\n"}, want: []string{"!pedit tc rules: /usr/local/bin/shape:2"}},
+		"program that holds the words": {files: map[string]string{"usr/local/bin/shape": "\x7fELF\naction pedit\n"}},
+	}
+}
+
+// otherCases are about AF_ALG, modules of any kind, and trees that are odd.
+func otherCases() map[string]findCase {
+	return map[string]findCase{
+		"nothing": {files: map[string]string{"etc/hostname": "x\n", status: dpkg("bash")}},
 		"iwd enabled": {
 			files: map[string]string{
 				"var/lib/pacman/local/iwd-3.9-1/desc": "", vendor + "iwd.service": "[Service]\n",
@@ -145,24 +173,6 @@ func TestFind(t *testing.T) {
 		"FIPS taken back":           {boot: "fips=1 quiet fips=0"},
 		"FIPS of another program":   {boot: "quiet -- fips=1"},
 		"FIPS tools only":           {files: map[string]string{status: dpkg("dracut-fips")}, want: []string{"fips FIPS mode: package dracut-fips 1.0-1"}},
-		"Cilium, encryption not known": {
-			files: map[string]string{"etc/cni/net.d/05-cilium.conflist": "{}"},
-			want:  []string{"ipsec Cilium: /etc/cni/net.d/05-cilium.conflist"},
-		},
-		"Cilium with IPsec": {
-			files: map[string]string{"etc/cni/net.d/05-cilium.conflist": "{}", "var/lib/rancher/k3s/server/manifests/cilium.yaml": "data:\n  enable-ipsec: \"true\"\n"},
-			want:  []string{"!ipsec Cilium: /var/lib/rancher/k3s/server/manifests/cilium.yaml:2 | /etc/cni/net.d/05-cilium.conflist"},
-		},
-		"kafs mounted":   {files: map[string]string{"etc/fstab": "# x\nnone /afs afs dyn 0 0\n"}, want: []string{"!afs the kernel's AFS client: /etc/fstab:2"}},
-		"kafs installed": {files: map[string]string{status: dpkg("kafs-client")}, want: []string{"afs the kernel's AFS client: package kafs-client 1.0-1"}},
-		"OpenAFS enabled": {
-			files: map[string]string{vendor + "openafs-client.service": "x", wants + "openafs-client.service": "-> /lib/systemd/system/openafs-client.service"},
-			want:  []string{"afs OpenAFS: openafs-client.service starts at boot: /etc/systemd/system/multi-user.target.wants/openafs-client.service"},
-		},
-		"TEE rule":                     {files: map[string]string{"etc/iptables/rules.v4": "*mangle\n-A PREROUTING -j TEE --gateway 10.0.0.2\n"}, want: []string{"!packet-duplication iptables rules: /etc/iptables/rules.v4:2"}},
-		"dup rule":                     {files: map[string]string{"etc/nftables.conf": "ip daddr 10.0.0.1 dup to 10.0.0.9\n"}, want: []string{"!packet-duplication nftables rules: /etc/nftables.conf:1"}},
-		"pedit script":                 {files: map[string]string{"usr/local/bin/shape": "#!/bin/sh\ntc filter add dev eth0 action pedit ex\n"}, want: []string{"!pedit tc rules: /usr/local/bin/shape:2"}},
-		"program that holds the words": {files: map[string]string{"usr/local/bin/shape": "\x7fELF\naction pedit\n"}},
 		"modules loaded at boot": {
 			files: map[string]string{"etc/modules": "# rds\nloop\nesp4\n", "etc/modules-load.d/x.conf": "xt_TEE\n;rds\nalgif-hash\n"},
 			want: []string{
@@ -180,7 +190,13 @@ func TestFind(t *testing.T) {
 		},
 		"links in a circle":    {files: map[string]string{"etc/nftables.conf": "-> nftables.conf", "etc/iptables": "-> /etc/iptables", "etc/systemd/system/a.service": "-> a.service"}},
 		"files as directories": {files: map[string]string{"etc/swanctl": "x", "etc/NetworkManager": "x", "usr/lib/systemd/system": "x", "etc/rc2.d": "x"}},
-	} {
+	}
+}
+
+func TestFind(t *testing.T) {
+	cases := networkCases()
+	maps.Copy(cases, otherCases())
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			q := sideeffect.Query{Blocked: everything(t)}
 			if c.boot != "" {

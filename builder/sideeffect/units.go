@@ -21,19 +21,20 @@ type unitState struct {
 type units map[string]unitState
 
 // unitDirs are systemd's directories in a tree that is not running, by rank:
-// systemd.unit(5), "Unit File Load Path". The first two are the administrator's.
+// systemd.unit(5), "Unit File Load Path".
 var unitDirs = []string{
 	"/etc/systemd/system.control", "/etc/systemd/system",
 	"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
 }
 
-const administrators = 2
+// enableDir is where "systemctl enable" makes its links.
+const enableDir = "/etc/systemd/system"
 
 // readUnits reads the unit directories, and then what starts services that have no unit.
 func readUnits(t rootfs.Tree) (units, error) {
 	r := &unitReader{tree: t, units: units{}, seen: map[string]bool{}}
-	for i, dir := range unitDirs {
-		if err := r.directory(dir, i < administrators); err != nil {
+	for _, dir := range unitDirs {
+		if err := r.directory(dir, dir == enableDir); err != nil {
 			return nil, fmt.Errorf("%s: %w", dir, err)
 		}
 	}
