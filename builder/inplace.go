@@ -9,8 +9,8 @@ import (
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
-// applyInPlace edits a draft of the root volume, verifies it, and writes into the
-// image what differs. Until then the image is only read; from then on an undo
+// applyInPlace edits drafts of volumes, verifies them, and writes into the image what
+// differs. Until then the image is only read; from then on an undo
 // journal lies beside it.
 func applyInPlace(ctx context.Context, r Request, target *image.Target) (*Result, error) {
 	if err := target.Lock(); err != nil {
@@ -24,26 +24,25 @@ func applyInPlace(ctx context.Context, r Request, target *image.Target) (*Result
 }
 
 func editInPlace(ctx context.Context, r Request, target *image.Target, sketch bool) (*Result, error) {
-	r.step("copy the root volume of %s", r.Target)
-	draft, err := target.DraftRoot(ctx, sketch)
+	shadow, err := target.Shadow(sketch)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.Target, err)
 	}
-	defer draft.Close()
-	result, err := editRoot(ctx, r, draft)
+	defer shadow.Close()
+	result, err := editShadow(ctx, r, shadow)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.Target, err)
 	}
-	changes, err := draft.Changes(ctx)
+	changes, err := shadow.Changes(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot compare the edited volume with the image: %w", err)
+		return nil, fmt.Errorf("cannot compare the edited volumes with the image: %w", err)
 	}
 	bytes := int64(0)
 	for _, c := range changes {
 		bytes += c.Length
 	}
 	r.step("write %d bytes in %d places of %s", bytes, len(changes), r.Target)
-	err = draft.Commit(ctx, changes, func(t rootfs.Tree) error {
+	err = shadow.Commit(ctx, changes, func(t rootfs.Tree) error {
 		result.Verification, err = mustConform(t, r)
 		return err
 	})
@@ -53,12 +52,12 @@ func editInPlace(ctx context.Context, r Request, target *image.Target, sketch bo
 	return result, nil
 }
 
-// editRoot plans, edits and verifies the draft.
-func editRoot(ctx context.Context, r Request, draft *image.RootDraft) (*Result, error) {
-	if err := draft.Replay(ctx); err != nil {
+// editShadow plans, edits and verifies the drafts.
+func editShadow(ctx context.Context, r Request, shadow *image.Shadow) (*Result, error) {
+	if err := shadow.Replay(ctx); err != nil {
 		return nil, err
 	}
-	tree, err := draft.Tree(ctx)
+	tree, err := shadow.Tree(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -66,14 +65,14 @@ func editRoot(ctx context.Context, r Request, draft *image.RootDraft) (*Result, 
 	if err != nil {
 		return nil, err
 	}
-	r.step("edit the copy: %d changes", len(plan.Changes))
+	r.step("edit a copy: %d changes", len(plan.Changes))
 	if !plan.Empty() {
-		if err := draft.Edit(ctx, plan.Edits(r.Time)); err != nil {
+		if err := shadow.Edit(ctx, plan.Edits(r.Time)); err != nil {
 			return nil, err
 		}
 	}
-	r.step("verify the copy")
-	if tree, err = draft.Tree(ctx); err != nil {
+	r.step("verify it")
+	if tree, err = shadow.Tree(ctx); err != nil {
 		return nil, err
 	}
 	if _, err := mustConform(tree, r); err != nil {

@@ -14,33 +14,35 @@ import (
 	"github.com/kerngate/kerngate/builder/ext4"
 )
 
-// Replay writes what waits in the journal of the root of a disk image into its
-// place, if anything does. Where the root is a part of the image it is replayed in a
-// file of its own beside the image, since e2fsck cannot do it at an offset, and what
-// changed is written back.
+// Replay writes what waits in the journals of a disk image into its place, if anything
+// does: those of the root and of the volumes mounted in it.
 func Replay(ctx context.Context, path string, opts Options) error {
 	t, err := Open(path, opts)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	if !t.NeedsRecovery() {
-		return nil
+	for _, i := range t.waiting() {
+		if err := t.replay(ctx, t.Volumes[i]); err != nil {
+			return fmt.Errorf("cannot replay the journal of %s: %w", t.Volumes[i].name(), err)
+		}
 	}
-	root := t.Root()
-	if root.Offset == 0 {
-		return ext4.Replay(ctx, path)
+	return nil
+}
+
+// replay replays a volume that is a part of the image in a file of its own beside the
+// image, since e2fsck cannot do it at an offset, and writes back what changed.
+func (t *Target) replay(ctx context.Context, v Volume) error {
+	if v.Offset == 0 {
+		return ext4.Replay(ctx, t.Path)
 	}
-	apart, err := os.CreateTemp(filepath.Dir(path), ".kerngate-journal-*")
+	apart, err := os.CreateTemp(filepath.Dir(t.Path), ".kerngate-journal-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(apart.Name())
 	defer apart.Close()
-	if err := replayApart(ctx, path, root, apart); err != nil {
-		return fmt.Errorf("cannot replay the journal of %s: %w", root.name(), err)
-	}
-	return nil
+	return replayApart(ctx, t.Path, v, apart)
 }
 
 func replayApart(ctx context.Context, path string, v Volume, apart *os.File) error {

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -383,10 +382,16 @@ func (t *Target) Close() error {
 	return t.file.Close()
 }
 
-// NeedsRecovery says whether the root's journal holds changes that its files do
+// NeedsRecovery says whether some journal holds changes that the files of the tree do
 // not show yet. What is read until [Replay] may be out of date.
-func (t *Target) NeedsRecovery() bool {
-	return t.rootFS != nil && t.rootFS.NeedsRecovery()
+func (t *Target) NeedsRecovery() bool { return len(t.waiting()) > 0 }
+
+// waiting are the volumes of the tree whose journals wait to be replayed.
+func (t *Target) waiting() []int {
+	return t.indexes(func(i int) bool {
+		fsys, ok := t.opened[i].(*ext4.FS)
+		return ok && fsys.NeedsRecovery()
+	})
 }
 
 // CheckEditor says whether what Edit needs of this machine is there.
@@ -395,20 +400,4 @@ func (t *Target) CheckEditor() error {
 		return nil
 	}
 	return ext4.CheckPrograms()
-}
-
-// Edit changes the root volume of the target in place. Of a disk the caller hands
-// it a private copy. A directory takes its edits back if one of them fails, or
-// check does, which looks at the result and may be nil.
-func (t *Target) Edit(ctx context.Context, edits []rootfs.Edit, check func() error) error {
-	if check == nil {
-		check = func() error { return nil }
-	}
-	if t.Kind == Directory {
-		return t.dir.Apply(edits, check)
-	}
-	if err := ext4.Edit(ctx, t.Path, t.Root().Offset, edits); err != nil {
-		return err
-	}
-	return check()
 }

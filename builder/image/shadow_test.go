@@ -145,7 +145,7 @@ func editThroughDraft(t *testing.T, disk string, allow bool) (sketch bool) {
 		t.Fatal(err)
 	}
 	defer target.Close()
-	d, err := target.DraftRoot(t.Context(), allow)
+	d, err := target.Shadow(allow)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func editThroughDraft(t *testing.T, disk string, allow bool) (sketch bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d.sketch
+	return d.drafts[target.root].(*extDraft).sketch
 }
 
 // holdsEdits reads what was written, and what was there before.

@@ -18,53 +18,42 @@ import (
 	"github.com/kerngate/kerngate/builder/undo"
 )
 
-// RootDraft is a private copy of the root volume of a disk image, to be edited
-// instead of it. Its file has no name, so nothing of it outlives the process. What
-// differs in the end is written into the image by [RootDraft.Commit].
-//
-// A draft may be a sketch: it has the metadata only, and contents of files are read
-// from the image.
-type RootDraft struct {
+// extDraft is a private copy of a volume of the ext family.
+type extDraft struct {
 	target *Target
+	index  int
 	volume Volume
 	file   *os.File
-	before os.FileInfo // of the image
 	sketch bool
 	known  []undo.Range // of a sketch: the data it began with, in bytes of the volume
+	edited bool
 }
 
-// ErrSketch is met where a sketch turns out to be not enough: take a whole draft.
-var ErrSketch = errors.New("a copy of the metadata is not enough to tell what was changed")
-
-// DraftRoot copies the root volume of a disk into the image's directory or, where
-// there is no room, into that for temporary files. The copy shares the image's
-// extents where the file system can (ioctl_ficlonerange(2)). Else it is a sketch, where
-// one is allowed and known to work; else data is copied and holes stay holes.
-func (t *Target) DraftRoot(ctx context.Context, sketch bool) (*RootDraft, error) {
-	real, err := filepath.EvalSymlinks(t.Path)
-	if err != nil {
-		return nil, err
-	}
-	before, err := t.file.Stat()
+// draftExt copies a volume into the image's directory or, where there is no room, into
+// that for temporary files. The copy shares the image's extents where the file system
+// can (ioctl_ficlonerange(2)). Else it is a sketch, where one is allowed and known to
+// work; else data is copied and holes stay holes.
+func (s *Shadow) draftExt(ctx context.Context, i int) (*extDraft, error) {
+	real, err := filepath.EvalSymlinks(s.target.Path)
 	if err != nil {
 		return nil, err
 	}
 	var refused error
 	for _, dir := range []string{filepath.Dir(real), os.TempDir()} {
-		d := &RootDraft{target: t, volume: t.Root(), before: before}
-		err := d.fill(ctx, dir, sketch)
+		d := &extDraft{target: s.target, index: i, volume: s.target.Volumes[i]}
+		err := d.fill(ctx, dir, s.sketch)
 		if err == nil {
 			return d, nil
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		refused = errors.Join(refused, fmt.Errorf("cannot copy the root volume into %s: %w", dir, err))
+		refused = errors.Join(refused, fmt.Errorf("cannot copy %s into %s: %w", d.volume.name(), dir, err))
 	}
 	return nil, refused
 }
 
-func (d *RootDraft) fill(ctx context.Context, dir string, sketch bool) (err error) {
+func (d *extDraft) fill(ctx context.Context, dir string, sketch bool) (err error) {
 	if d.file, err = nameless(dir); err != nil {
 		return err
 	}
@@ -84,7 +73,7 @@ func (d *RootDraft) fill(ctx context.Context, dir string, sketch bool) (err erro
 
 // drawSketch copies the metadata alone, and says whether that is right: where holes are
 // coarse, data would seem to be in places that nobody wrote.
-func (d *RootDraft) drawSketch(ctx context.Context) (bool, error) {
+func (d *extDraft) drawSketch(ctx context.Context) (bool, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(d.file.Fd()), &st); err != nil || st.Blksize > piece {
 		return false, err
@@ -102,7 +91,7 @@ func (d *RootDraft) drawSketch(ctx context.Context) (bool, error) {
 	}
 	if err == nil && ok {
 		var changes []undo.Range
-		changes, err = d.Changes(ctx)
+		changes, err = d.changes(ctx)
 		ok = len(changes) == 0
 	}
 	if err != nil || !ok {
@@ -160,44 +149,49 @@ func checkRoom(dst, disk *os.File, v Volume, dir string) error {
 }
 
 // path is how other programs open the draft; proc(5), /proc/pid/fd.
-func (d *RootDraft) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), d.file.Fd()) }
+func (d *extDraft) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), d.file.Fd()) }
 
-// Replay writes what waits in the journal into its place.
-func (d *RootDraft) Replay(ctx context.Context) error {
-	return d.renamed(ext4.Replay(ctx, d.path()))
+func (d *extDraft) replay(ctx context.Context) error {
+	d.edited = true
+	return d.target.inVolume(d.index, ext4.Replay(ctx, d.path()))
 }
 
-// Edit changes the draft. After an error it is good for nothing.
-func (d *RootDraft) Edit(ctx context.Context, edits []rootfs.Edit) error {
-	return d.renamed(ext4.Edit(ctx, d.path(), 0, edits))
-}
-
-// renamed says whose file system an error is about.
-func (d *RootDraft) renamed(err error) error {
-	if err == nil {
-		return nil
+func (d *extDraft) edit(ctx context.Context, edits []rootfs.Edit) error {
+	before, err := d.tree(ctx)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("%s: %w", d.volume.name(), err)
+	d.edited = true
+	if d.sketch {
+		err = ext4.EditSketch(ctx, d.path(), before, edits)
+	} else {
+		err = ext4.Edit(ctx, d.path(), 0, edits)
+	}
+	return d.target.inVolume(d.index, err)
 }
 
-// checkUnchanged refuses to go on when somebody else wrote to the image.
-func (d *RootDraft) checkUnchanged() error { return checkUnchanged(d.before, d.target.Path) }
-
-// Tree reads the draft afresh.
-func (d *RootDraft) Tree(ctx context.Context) (rootfs.Tree, error) {
-	if !d.sketch {
-		return openTree(d.file, 0, d.volume)
+func (d *extDraft) tree(ctx context.Context) (rootfs.Tree, error) {
+	switch {
+	case !d.edited:
+		return d.target.openVolume(d.index)
+	case !d.sketch:
+		return d.open(io.NewSectionReader(d.file, 0, d.volume.Size))
 	}
-	changes, err := d.Changes(ctx)
+	changes, err := d.changes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return openTree(overlay{d, changes}, d.volume.Offset, d.volume)
+	return d.open(io.NewSectionReader(overlay{d, changes}, d.volume.Offset, d.volume.Size))
+}
+
+func (d *extDraft) open(r *io.SectionReader) (rootfs.Tree, error) {
+	fsys, err := ext4.Open(r, d.volume.Size)
+	return fsys, d.target.inVolume(d.index, err)
 }
 
 // overlay is an image as it will be when the changes of a draft are written.
 type overlay struct {
-	draft   *RootDraft
+	draft   *extDraft
 	changes []undo.Range
 }
 
@@ -213,51 +207,39 @@ func (o overlay) ReadAt(p []byte, off int64) (int, error) {
 		if from >= to {
 			break
 		}
-		if _, err := o.draft.source().ReadAt(p[from-off:to-off], from); err != nil {
+		if _, err := o.draft.ReadAt(p[from-off:to-off], from); err != nil {
 			return 0, err
 		}
 	}
 	return n, nil
 }
 
-// source gives the bytes of the draft by their place in the image.
-func (d *RootDraft) source() io.ReaderAt { return shifted{d.file, d.volume.Offset} }
-
-func openTree(r io.ReaderAt, offset int64, v Volume) (rootfs.Tree, error) {
-	fsys, err := ext4.Open(io.NewSectionReader(r, offset, v.Size), v.Size)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", v.name(), err)
-	}
-	return fsys, nil
+// ReadAt gives the bytes of the draft by their place in the image.
+func (d *extDraft) ReadAt(p []byte, off int64) (int, error) {
+	return d.file.ReadAt(p, off-d.volume.Offset)
 }
 
 // piece is the unit in which draft and image are compared, the size of a page and of
 // most blocks.
 const piece = 4096
 
-// Changes lists where the draft differs from the image, in bytes of the image,
-// ascending, neighbours joined.
-func (d *RootDraft) Changes(ctx context.Context) ([]undo.Range, error) {
-	if err := d.checkUnchanged(); err != nil {
-		return nil, err
-	}
+// compareStep bounds what is compared at a time.
+const compareStep = 256 * piece
+
+func (d *extDraft) changes(ctx context.Context) ([]undo.Range, error) {
 	data, err := d.eitherData()
 	if err != nil {
 		return nil, err
 	}
 	var changes []undo.Range
-	const step = 256 * piece
-	ours, theirs := make([]byte, step), make([]byte, step)
+	ours, theirs := make([]byte, compareStep), make([]byte, compareStep)
 	for _, r := range data {
-		for at, end := r.Offset, r.Offset+r.Length; at < end; at += step {
+		for at, end := r.Offset, r.Offset+r.Length; at < end; at += compareStep {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			n := min(step, end-at)
-			if _, err := d.file.ReadAt(ours[:n], at); err != nil {
-				return nil, err
-			}
-			if _, err := d.target.file.ReadAt(theirs[:n], d.volume.Offset+at); err != nil {
+			n := min(compareStep, end-at)
+			if err := readBoth(ours[:n], d.file, theirs[:n], d.target.file, at, d.volume.Offset); err != nil {
 				return nil, err
 			}
 			if err := d.doubt(at, ours[:n]); err != nil {
@@ -271,7 +253,7 @@ func (d *RootDraft) Changes(ctx context.Context) ([]undo.Range, error) {
 
 // doubt refuses zeros of a sketch in places where it had nothing: whether somebody wrote
 // them, or the file system that holds the sketch made up data, cannot be told.
-func (d *RootDraft) doubt(at int64, data []byte) error {
+func (d *extDraft) doubt(at int64, data []byte) error {
 	if !d.sketch {
 		return nil
 	}
@@ -285,14 +267,14 @@ func (d *RootDraft) doubt(at int64, data []byte) error {
 }
 
 // knew says whether a sketch had data at a place when it was made.
-func (d *RootDraft) knew(at int64) bool {
+func (d *extDraft) knew(at int64) bool {
 	i := sort.Search(len(d.known), func(i int) bool { return d.known[i].Offset+d.known[i].Length > at })
 	return i < len(d.known) && d.known[i].Offset <= at
 }
 
 // eitherData lists, in bytes of the volume, where draft or image have data, in whole
 // pieces: between them both are zero. Of a sketch its own data is all that counts.
-func (d *RootDraft) eitherData() ([]undo.Range, error) {
+func (d *extDraft) eitherData() ([]undo.Range, error) {
 	var all []undo.Range
 	add := func(shift int64) func(from, to int64) error {
 		return func(from, to int64) error {
@@ -314,59 +296,13 @@ func (d *RootDraft) eitherData() ([]undo.Range, error) {
 	return joined, err
 }
 
-// appendRange adds a range that does not begin before the last one, joined to it
-// where they touch.
-func appendRange(list []undo.Range, r undo.Range) []undo.Range {
-	if n := len(list) - 1; n >= 0 && list[n].Offset+list[n].Length >= r.Offset {
-		list[n].Length = max(list[n].Length, r.Offset+r.Length-list[n].Offset)
-		return list
+// check has e2fsck look at what was written from a sketch, of which e2fsck has seen the
+// metadata alone.
+func (d *extDraft) check(ctx context.Context, image string) error {
+	if !d.sketch {
+		return nil
 	}
-	return append(list, r)
+	return ext4.Check(ctx, image, d.volume.Offset)
 }
 
-// appendDifferences adds the pieces in which two buffers, which belong at offset,
-// differ.
-func appendDifferences(list []undo.Range, offset int64, a, b []byte) []undo.Range {
-	for at := 0; at < len(a); at += piece {
-		end := min(at+piece, len(a))
-		if !bytes.Equal(a[at:end], b[at:end]) {
-			list = appendRange(list, undo.Range{Offset: offset + int64(at), Length: int64(end - at)})
-		}
-	}
-	return list
-}
-
-// Commit writes the changes into the image, with a way back; see [undo.Apply]. Check
-// looks at the root as it is in the image then.
-func (d *RootDraft) Commit(ctx context.Context, changes []undo.Range, check func(rootfs.Tree) error) error {
-	real, err := filepath.EvalSymlinks(d.target.Path)
-	if err != nil {
-		return err
-	}
-	if err := d.checkUnchanged(); err != nil {
-		return err
-	}
-	return undo.Apply(ctx, real, changes, d.source(), func() error {
-		if d.sketch {
-			if err := ext4.Check(ctx, real, d.volume.Offset); err != nil {
-				return err
-			}
-		}
-		tree, err := openTree(d.target.file, d.volume.Offset, d.volume)
-		if err != nil {
-			return err
-		}
-		return check(tree)
-	})
-}
-
-// shifted is a file whose byte 0 is called by.
-type shifted struct {
-	io.ReaderAt
-	by int64
-}
-
-func (s shifted) ReadAt(p []byte, off int64) (int, error) { return s.ReaderAt.ReadAt(p, off-s.by) }
-
-// Close removes the draft.
-func (d *RootDraft) Close() error { return d.file.Close() }
+func (d *extDraft) close() error { return d.file.Close() }
