@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"builder/unit":             {"builder/rootfs", "initcheck/policy"},
 	"builder/checker":          {"builder/rootfs"},
 	"builder/selinux":          {"builder/rootfs"},
+	"builder/bootentry":        {"builder/rootfs"},
 	"builder/packages":         {"builder/rootfs"},
 	"builder/sideeffect":       {"builder/rootfs", "builder/packages", "profiles"},
 	"builder/kernel":           {"builder/rootfs", "initcheck/kver"},
@@ -42,6 +43,8 @@ var mayImport = map[string][]string{
 	"initcheck/notify":         {"initcheck"},
 	"initcheck/command":        {"initcheck"},
 	"builder/imgtest/bootdisk": {"builder/imgtest"},
+
+	"builder/imgtest/loadpaths": {},
 }
 
 func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
