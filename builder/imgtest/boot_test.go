@@ -10,32 +10,17 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// rootPartition is the number of the root partition in the images of mkimage.
-const rootPartition = 2
-
-// scenario is one boot: testdata/boot/*.txtar; its README describes the form.
-type scenario struct {
-	image   string            // a name that mkimage knows
-	kernel  string            // as in DebianImage.Kernel
-	profile string            // name, or a file of the archive; empty: image stays as it is
-	edit    string            // debugfs commands run on the root after apply
-	console []expectation     // held against every console line
-	report  []expectation     // held against every line of the report
-	files   map[string][]byte // for profile and edit
-}
-
-// expectation is a regular expression that some line must match, or none may.
-type expectation struct {
-	re   *regexp.Regexp
-	none bool
-}
+// Where things are in the images of mkimage.
+const (
+	rootPartition = 2    // its number
+	espOffset     = "1M" // as mtools take it
+)
 
 func TestBoot(t *testing.T) {
 	root, err := moduleRoot()
@@ -65,26 +50,26 @@ func TestBoot(t *testing.T) {
 	}
 }
 
-// run patches the image as the scenario says, boots it and looks at what it printed.
+// run makes the disk that the scenario says, boots it and looks at what it printed.
 func (s *scenario) run(t *testing.T, kerngate string, image DebianImage) {
-	disk := image.Disk
-	before := stat(t, disk)
-	if s.profile != "" {
-		disk = s.patch(t, kerngate, image.Disk)
-	}
+	before := stat(t, image.Disk)
+	disk, predicted := s.disk(t, kerngate, image.Disk)
 	vmlinuz, initrd, err := image.Kernel(s.kernel)
 	if err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	m := Start(t, MachineOptions{Disk: disk, Kernel: vmlinuz, Initrd: initrd})
-	report, err := m.Report(DefaultTimeout)
+	m := Start(t, MachineOptions{Disk: disk, Firmware: s.firmware, Kernel: vmlinuz, Initrd: initrd, Append: s.append, Timeout: s.patience()})
+	report, err := m.Report(s.patience())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("booted %s in %.1f s", report.Kernel, time.Since(start).Seconds())
 	hold(t, "console", m.Console(), s.console)
 	hold(t, "report", strings.Split(report.Text, "\n"), s.report)
+	if s.probes() {
+		s.holdLoadPaths(t, m, predicted)
+	}
 	if t.Failed() {
 		t.Logf("console:\n%s", strings.Join(m.Console(), "\n"))
 	}
@@ -93,34 +78,109 @@ func (s *scenario) run(t *testing.T, kerngate string, image DebianImage) {
 	}
 }
 
-// patch returns a patched copy of the disk, with the scenario's edits in it.
-func (s *scenario) patch(t *testing.T, kerngate, disk string) string {
+// patience is how long a machine may live: trying every load path takes longer than
+// the boot.
+func (s *scenario) patience() time.Duration {
+	if s.probes() {
+		return 3 * DefaultTimeout
+	}
+	return DefaultTimeout
+}
+
+// holdLoadPaths compares the table that the prober prints with what the scenario
+// expects and with what kerngate predicted.
+func (s *scenario) holdLoadPaths(t *testing.T, m *Machine, predicted Cells) {
+	t.Helper()
+	cells, err := m.LoadPaths(s.patience())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d load paths: %d open, %d closed", len(cells), cells.Open(), len(cells)-cells.Open())
+	wrong := s.loadPaths.differences(cells)
+	if s.predict {
+		c := CompareCells(predicted, cells)
+		t.Logf("%d load paths are as kerngate verify says, %d are not", c.Agree, len(c.Differences))
+		if c.Agree == 0 {
+			t.Error("nothing that kerngate verify says was measured")
+		}
+		wrong = append(wrong, c.Differences...)
+	}
+	if len(wrong) > 0 {
+		t.Errorf("load paths:\n%s\nall of them:\n%s", strings.Join(wrong, "\n"), cells)
+	}
+}
+
+// disk returns the image's disk, or a copy that the scenario changes, and what kerngate
+// says of its load paths where the scenario asks for that.
+func (s *scenario) disk(t *testing.T, kerngate, original string) (string, Cells) {
+	if s.profile == "" && s.edit == "" && s.entry == "" && !s.probes() {
+		return original, nil
+	}
 	dir := t.TempDir()
 	for name, data := range s.files {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+	const disk = "disk.raw"
+	var predicted Cells
+	if s.profile == "" {
+		command(t, dir, "cp", "--sparse=always", "--reflink=auto", original, disk)
+	} else {
+		predicted = s.patch(t, dir, kerngate, original, disk)
+	}
+	edit := s.edit
+	if s.probes() {
+		command(t, ".", "go", "build", "-trimpath", "-o", filepath.Join(dir, "loadpaths"), "./loadpaths")
+		edit += "\nwrite loadpaths /usr/local/sbin/loadpaths\n"
+	}
+	if edit != "" {
+		editRoot(t, dir, disk, edit)
+	}
+	if s.entry != "" {
+		chooseEntry(t, dir, disk, s.entry)
+	}
+	judge(t, dir, disk)
+	return filepath.Join(dir, disk), predicted
+}
+
+// patch writes a patched copy of the original.
+func (s *scenario) patch(t *testing.T, dir, kerngate, original, disk string) Cells {
 	profile := s.profile
 	if _, ok := s.files[profile]; ok {
 		profile = "./" + profile
 	}
-	command(t, dir, kerngate, "apply", "--profile", profile, "-o", "patched.raw", disk)
-	command(t, dir, kerngate, "verify", "--profile", profile, "patched.raw")
-	judge(t, dir, "patched.raw")
-	if s.edit != "" {
-		editRoot(t, dir, "patched.raw", s.edit)
-		judge(t, dir, "patched.raw")
+	command(t, dir, kerngate, "apply", "--profile", profile, "-o", disk, original)
+	report := command(t, dir, kerngate, "verify", "--json", "--profile", profile, disk)
+	judge(t, dir, disk)
+	if !s.predict {
+		return nil
 	}
-	return filepath.Join(dir, "patched.raw")
+	predicted, err := ParsePrediction([]byte(report))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return predicted
 }
 
 // judge holds a disk against the checkers of its formats.
 func judge(t *testing.T, dir, disk string) {
 	t.Helper()
-	command(t, dir, "e2fsck", "-fn", rootAt(t, dir, disk))
 	if out := command(t, dir, "sgdisk", "-v", disk); !strings.Contains(out, "No problems found") {
 		t.Fatalf("sgdisk finds problems:\n%s", out)
+	}
+	table := command(t, dir, "sgdisk", "-p", disk)
+	partitions := regexp.MustCompile(`(?m)^ +(\d+) +(\d+) +(\d+) .* (\w+)$`).FindAllStringSubmatch(table, -1)
+	if len(partitions) < rootPartition {
+		t.Fatalf("sgdisk lists %d partitions, want at least %d:\n%s", len(partitions), rootPartition, table)
+	}
+	for _, p := range partitions {
+		if p[4] != "esp" {
+			command(t, dir, "e2fsck", "-fn", partitionAt(t, dir, disk, p[1]))
+			continue
+		}
+		command(t, dir, "dd", "if="+disk, "of=esp.fat", "bs=512", "conv=sparse", "skip="+p[2], fmt.Sprintf("count=%d", number(t, p[3])-number(t, p[2])+1))
+		command(t, dir, "fsck.vfat", "-n", "esp.fat")
 	}
 }
 
@@ -143,17 +203,39 @@ func editRoot(t *testing.T, dir, disk, script string) {
 	}
 }
 
-// rootAt names the root partition as e2fsprogs takes it: file?offset=bytes.
+// chooseEntry has systemd-boot take an entry, whose name is given as a glob.
+func chooseEntry(t *testing.T, dir, disk, entry string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, "loader.conf"), []byte("default "+entry+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	command(t, dir, "mcopy", "-o", "-i", disk+"@@"+espOffset, "loader.conf", "::/loader/loader.conf")
+}
+
+// rootAt names the root partition as partitionAt does.
 func rootAt(t *testing.T, dir, disk string) string {
 	t.Helper()
-	out := command(t, dir, "sgdisk", "-i", fmt.Sprint(rootPartition), disk)
+	return partitionAt(t, dir, disk, fmt.Sprint(rootPartition))
+}
+
+// partitionAt names a partition as e2fsprogs takes it: file?offset=bytes.
+func partitionAt(t *testing.T, dir, disk, partition string) string {
+	t.Helper()
+	out := command(t, dir, "sgdisk", "-i", partition, disk)
 	found := regexp.MustCompile(`First sector: (\d+)`).FindStringSubmatch(out)
 	if found == nil {
 		t.Fatalf("sgdisk names no first sector:\n%s", out)
 	}
-	var sector int64
-	fmt.Sscan(found[1], &sector)
-	return fmt.Sprintf("%s?offset=%d", disk, sector*512)
+	return fmt.Sprintf("%s?offset=%d", disk, number(t, found[1])*512)
+}
+
+func number(t *testing.T, digits string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // command runs a program that must succeed, and returns what it printed.
@@ -196,68 +278,4 @@ func hold(t *testing.T, where string, lines []string, want []expectation) {
 			t.Errorf("%s has no line that matches %q", where, e.re)
 		}
 	}
-}
-
-// readScenario reads a scenario strictly: what is misspelt must not go unchecked.
-func readScenario(t *testing.T, name string) *scenario {
-	t.Helper()
-	archive, err := txtar.ParseFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &scenario{files: map[string][]byte{}}
-	for _, line := range textLines(archive.Comment) {
-		key, value, _ := strings.Cut(line, ": ")
-		switch key {
-		case "image":
-			s.image = value
-		case "kernel":
-			s.kernel = value
-		case "profile":
-			s.profile = value
-		default:
-			t.Fatalf("%s: unknown line %q", name, line)
-		}
-	}
-	for _, f := range archive.Files {
-		switch f.Name {
-		case "edit":
-			s.edit = string(f.Data)
-		case "console":
-			s.console = expectations(t, f.Data)
-		case "report":
-			s.report = expectations(t, f.Data)
-		default:
-			s.files[f.Name] = f.Data
-		}
-	}
-	if s.image == "" || s.kernel == "" || len(s.report) == 0 || s.profile == "" && s.edit != "" {
-		t.Fatalf("%s: needs image, kernel and report; edit needs profile", name)
-	}
-	return s
-}
-
-func expectations(t *testing.T, text []byte) []expectation {
-	t.Helper()
-	var list []expectation
-	for _, line := range textLines(text) {
-		expr, none := strings.CutPrefix(line, "! ")
-		re, err := regexp.Compile(expr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, expectation{re, none})
-	}
-	return list
-}
-
-// textLines are the lines of a text without comments and empty lines.
-func textLines(text []byte) []string {
-	var lines []string
-	for line := range strings.Lines(string(text)) {
-		if line = strings.TrimRight(line, "\n"); line != "" && !strings.HasPrefix(line, "#") {
-			lines = append(lines, line)
-		}
-	}
-	return lines
 }

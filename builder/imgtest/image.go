@@ -18,11 +18,11 @@ const Newest = "newest"
 // are shared by all tests and must not be written.
 type DebianImage struct {
 	Dir     string
-	Disk    string   // raw; GPT with an ESP and an ext4 root as second partition
+	Disk    string   // raw; GPT with an ESP and an ext4 root as second partition; /boot may be a third
 	Kernels []string // releases, oldest first
 }
 
-// MakeImage returns the image called name ("bookworm" or "forky"), and makes it first
+// MakeImage returns the image called name (the script lists them), and makes it first
 // if it is not in the cache; that takes a minute or two, mmdebstrap, a network and
 // root or sudo. What the making says goes to log.
 func MakeImage(ctx context.Context, name string, log io.Writer) (DebianImage, error) {

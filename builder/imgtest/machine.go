@@ -29,11 +29,18 @@ const excerpt = 60
 // what was waited for.
 var ErrMachine = errors.New("machine did not print what was waited for")
 
+// The firmware of Debian's package ovmf. Its variables are not kept.
+const (
+	firmwareCode      = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	firmwareVariables = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+)
+
 // MachineOptions say what to boot. Disk, Kernel and Initrd are file names.
 type MachineOptions struct {
 	Disk     string        // raw image, the guest's /dev/vda
 	Writable bool          // the guest's writes go into Disk; else it is never written
-	Kernel   string        // bzImage
+	Firmware bool          // boot the disk by UEFI and its own boot loader; Initrd and Append are not used
+	Kernel   string        // bzImage; with Firmware, that of the disk, only to find out about KVM
 	Initrd   string        // initramfs; empty: none
 	Append   []string      // kernel arguments after ours; root=/dev/vda2 is ours
 	Memory   int           // MiB; 0: 1024
@@ -55,6 +62,11 @@ func Boot(ctx context.Context, o MachineOptions) (*Machine, error) {
 	for _, name := range []string{o.Disk, o.Kernel, cmp.Or(o.Initrd, o.Kernel)} {
 		if _, err := os.Stat(name); err != nil {
 			return nil, fmt.Errorf("cannot boot: %w", err)
+		}
+	}
+	if o.Firmware {
+		if _, err := os.Stat(firmwareCode); err != nil {
+			return nil, fmt.Errorf("cannot boot by UEFI: apt-get install ovmf: %w", err)
 		}
 	}
 	accel := emulation
@@ -96,12 +108,11 @@ func qemuArgs(o MachineOptions, accel []string) []string {
 		"-m", fmt.Sprint(cmp.Or(o.Memory, 1024)),
 	}, accel...)
 	if o.Disk != "" {
-		snapshot := "on"
-		if o.Writable {
-			snapshot = "off"
-		}
-		// A comma in a file name is written twice: qemu-options, "-drive".
-		args = append(args, "-drive", "if=virtio,format=raw,snapshot="+snapshot+",cache=unsafe,file="+strings.ReplaceAll(o.Disk, ",", ",,"))
+		args = append(args, "-drive", drive("virtio", o.Disk, !o.Writable)+",cache=unsafe")
+	}
+	if o.Firmware {
+		return append(args, "-machine", "q35",
+			"-drive", drive("pflash", firmwareCode, false)+",readonly=on", "-drive", drive("pflash", firmwareVariables, true))
 	}
 	if o.Initrd != "" {
 		args = append(args, "-initrd", o.Initrd)
@@ -109,10 +120,18 @@ func qemuArgs(o MachineOptions, accel []string) []string {
 	kernel := append([]string{
 		"root=/dev/vda2", "ro", "console=ttyS0",
 		"panic=-1",           // with -no-reboot: a panic, or an initramfs that is stuck, ends QEMU
+		"no_timer_check",     // a starved emulator delivers ticks too late, and the kernel panics: "IO-APIC + timer doesn't work"
 		"norandmaps", "lsm=", // halves the time of user space under emulation
 		"TERM=dumb", // systemd 262 waits for a terminal's answers otherwise
 	}, o.Append...)
 	return append(args, "-kernel", o.Kernel, "-append", strings.Join(kernel, " "))
+}
+
+// drive is a file as QEMU's -drive takes it; what is written to a snapshot is lost.
+func drive(kind, file string, snapshot bool) string {
+	onOff := map[bool]string{true: "on", false: "off"}
+	// A comma in a file name is written twice: qemu-options, "-drive".
+	return "if=" + kind + ",format=raw,snapshot=" + onOff[snapshot] + ",file=" + strings.ReplaceAll(file, ",", ",,")
 }
 
 // run is the life of the QEMU process. One locked thread starts it and waits for it,

@@ -170,6 +170,20 @@ func TestQEMUArgs(t *testing.T) {
 	}
 }
 
+func TestQEMUArgsFirmware(t *testing.T) {
+	args := strings.Join(qemuArgs(MachineOptions{Disk: "a.raw", Firmware: true, Kernel: "K", Initrd: "I"}, emulation), " ")
+	for _, want := range []string{"-machine q35", "snapshot=on,file=a.raw", "OVMF_CODE_4M.fd,readonly=on", "snapshot=on,file=/usr/share/OVMF/OVMF_VARS"} {
+		if !strings.Contains(args, want) {
+			t.Errorf("arguments lack %q: %s", want, args)
+		}
+	}
+	for _, none := range []string{"-kernel", "-initrd", "-append"} {
+		if strings.Contains(args, none) {
+			t.Errorf("arguments have %q, want the disk's own kernel: %s", none, args)
+		}
+	}
+}
+
 func TestReport(t *testing.T) {
 	const head = "echo noise: 1; echo '@@BEGIN boot-report'; "
 	tests := map[string]struct {

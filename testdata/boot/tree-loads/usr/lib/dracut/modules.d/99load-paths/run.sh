@@ -1,0 +1,2 @@
+#!/bin/sh
+sh /usr/local/lib/load-paths/initramfs
