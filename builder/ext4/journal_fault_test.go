@@ -81,6 +81,12 @@ func (l logBytes) addFastCommit(off uint32) {
 	binary.LittleEndian.PutUint32(b[8:], binary.BigEndian.Uint32(last[8:])+1+off)
 }
 
+// async makes commits asynchronous and spoils the nth.
+func (l logBytes) async(n int) {
+	l.put(0x28, binary.BigEndian.Uint32(l.log[0x28:])|journalAsync)
+	l.block(l.nth(kindCommit, n))[0x14] ^= 0x40
+}
+
 func superFaults() []fault {
 	put := func(at int, value uint32) func(logBytes) { return func(l logBytes) { l.put(at, value) } }
 	return []fault{
@@ -121,6 +127,13 @@ func logFaults() []fault {
 			b := l.block(l.nth(kindCommit, 3))
 			b[0x14] ^= 1
 			clear(b[0x30:0x38])
+		}},
+		{name: "asynchronous commit spoiled", open: "-c", change: func(l logBytes) { l.async(3) }},
+		{name: "two asynchronous commits spoiled", open: "-c", change: func(l logBytes) { l.async(2); l.async(4) }},
+		{name: "asynchronous commit of an earlier turn", open: "-c", change: func(l logBytes) {
+			l.async(2)
+			l.async(4)
+			clear(l.block(l.nth(kindCommit, 2))[0x30:0x38])
 		}},
 		{name: "data spoiled", open: "-c", change: data(1), corrupt: "checksum is"},
 		{name: "data spoiled, short sum", open: "-c -v 2", change: data(1), corrupt: "checksum is"},
