@@ -105,7 +105,7 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 	if err := target.CheckEditor(); err != nil {
 		return nil, err
 	}
-	if !target.NeedsRecovery() {
+	if target.CheckCurrent() == nil {
 		plan, err := NewPlan(target.Tree(), r.Profile, r.Tool, r.Checker)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r.Target, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -151,5 +152,23 @@ func TestCheckVisible(t *testing.T) {
 	}
 	if data, err := rootfs.ReadFile(target.Tree(), "/etc/os-release", 100); err != nil || string(data) != "ID=a\n" {
 		t.Errorf("os-release: %q, %v", data, err)
+	}
+}
+
+// TestJournalThatCannotBeRead: the target opens with the files as they are, and says so.
+func TestJournalThatCannotBeRead(t *testing.T) {
+	file := disk(t, "none", part("ext2", root(t, "a")))
+	if target := open(t, file, image.Options{}); target.NeedsRecovery() || target.CheckCurrent() != nil {
+		t.Fatal("a journal waits where there is none")
+	}
+	if out, err := exec.Command("/usr/sbin/debugfs", "-w", "-R", "feature needs_recovery", file).CombinedOutput(); err != nil {
+		t.Fatalf("debugfs: %v: %s (apt-get install e2fsprogs)", err, out)
+	}
+	target := open(t, file, image.Options{})
+	if err := target.CheckCurrent(); !target.NeedsRecovery() || err == nil || !strings.Contains(err.Error(), "the journal of file system waits to be replayed") {
+		t.Errorf("needs recovery: %t, %v", target.NeedsRecovery(), err)
+	}
+	if got := id(t, target); got != "ID=a" {
+		t.Errorf("root is %s", got)
 	}
 }

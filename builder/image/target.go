@@ -283,9 +283,14 @@ func lookIntoExt(r *io.SectionReader, v *Volume) content {
 	return c
 }
 
-// openExt reads a volume of the ext family and checks that all of it is there.
+// openExt reads a volume of the ext family as it will be when its journal is replayed,
+// and checks that all of it is there. Where the journal cannot be read through it is the
+// volume as it is, which then says that it needs recovery.
 func openExt(r *io.SectionReader) (*ext4.FS, error) {
-	fsys, err := ext4.Open(r, r.Size())
+	fsys, err := ext4.OpenReplayed(r, r.Size())
+	if err != nil {
+		fsys, err = ext4.Open(r, r.Size())
+	}
 	if err != nil && !errors.Is(err, ext4.ErrUnsupported) {
 		return nil, &Error{Fact: err.Error(), Advice: "check the file system with e2fsck -fn, and the image's checksum"}
 	}
@@ -382,15 +387,29 @@ func (t *Target) Close() error {
 	return t.file.Close()
 }
 
-// NeedsRecovery says whether some journal holds changes that the files of the tree do
-// not show yet. What is read until [Replay] may be out of date.
+// NeedsRecovery says whether some journal holds changes that are not in their place
+// yet. The tree shows them, unless it is stale; see [Target.CheckCurrent].
 func (t *Target) NeedsRecovery() bool { return len(t.waiting()) > 0 }
+
+// CheckCurrent refuses a target with a journal that waits and cannot be read through:
+// the files of the tree may be out of date.
+func (t *Target) CheckCurrent() error {
+	for _, i := range t.waiting() {
+		if t.opened[i].(*ext4.FS).NeedsRecovery() {
+			return &Error{
+				Fact:   fmt.Sprintf("%s: the journal of %s waits to be replayed, and is of a kind that cannot be read through: its files may be out of date", t.Path, t.Volumes[i].name()),
+				Advice: "kerngate apply -o OUT replays it in the copy; or run e2fsck -E journal_only on a copy of the volume",
+			}
+		}
+	}
+	return nil
+}
 
 // waiting are the volumes of the tree whose journals wait to be replayed.
 func (t *Target) waiting() []int {
 	return t.indexes(func(i int) bool {
 		fsys, ok := t.opened[i].(*ext4.FS)
-		return ok && fsys.NeedsRecovery()
+		return ok && (fsys.NeedsRecovery() || fsys.Replayed())
 	})
 }
 

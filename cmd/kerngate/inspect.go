@@ -24,6 +24,9 @@ func newInspect(u *ui) *cobra.Command {
 				return err
 			}
 			defer target.Close()
+			if err := target.CheckCurrent(); err != nil {
+				u.warn(err.Error())
+			}
 			facts, err := builder.Inspect(target)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
@@ -56,7 +59,7 @@ func showFacts(u *ui, f *builder.Facts) {
 	u.printf("system        %s, %s\n", f.System, f.Architecture)
 	u.printf("systemd       %s\n", orNone(f.Systemd))
 	if f.NeedsRecovery {
-		u.warn("the root's journal waits to be replayed: what is shown may be out of date")
+		u.warn("a journal waits to be replayed: the image was not shut down")
 	}
 	for _, k := range f.Kernels {
 		u.printf("kernel        %s, image %s, %d loadable and %d built-in modules\n", k.Release, orNone(k.Image), k.Loadable, k.BuiltIn)

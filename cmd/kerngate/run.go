@@ -186,10 +186,9 @@ func (f *targetFlags) open(name string) (*image.Target, error) {
 		target.Close()
 		return nil, err
 	}
-	if target.NeedsRecovery() {
+	if err := target.CheckCurrent(); err != nil {
 		target.Close()
-		return nil, &hinted{fmt.Errorf("%s: the root's journal waits to be replayed: its files may be out of date", name),
-			"kerngate apply -o OUT replays it in the copy; or run e2fsck -E journal_only on a copy of the volume"}
+		return nil, err
 	}
 	return target, nil
 }
