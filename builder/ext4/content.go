@@ -57,6 +57,23 @@ func (c content) reader(kept io.ReaderAt) io.Reader {
 	return io.MultiReader(parts...)
 }
 
+// allZero says whether there is no other byte than zero.
+func (c content) allZero() (bool, error) {
+	from, step := c.reader(c.old), make([]byte, contentStep)
+	for {
+		n, err := from.Read(step)
+		if bytes.Count(step[:n], []byte{0}) != n {
+			return false, nil
+		}
+		if errors.Is(err, io.EOF) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
 // contentStep is the unit in which contents are copied and compared: it bounds the
 // memory that a long file takes, and how long an interrupt waits.
 const contentStep = 1 << 20

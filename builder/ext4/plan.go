@@ -222,10 +222,15 @@ func (p *plan) create(e rootfs.Edit, old, parent *entry) error {
 		return err
 	}
 	p.space.name(path.Dir(e.Path), path.Base(e.Path))
-	if made.kind == typeSymlink {
+	switch {
+	case made.kind == typeSymlink:
 		p.script.symlink(e.Path, e.Target)
-	} else {
+	case p.fs.sb.incompat&incompatInlineData == 0:
 		made.stored = p.script.writeFile(e.Path, made.holds)
+	default:
+		if made.stored, err = p.script.writeInline(e.Path, made.holds, p.fs.sb.BlockSize); err != nil {
+			return err
+		}
 	}
 	p.script.setOwner(e.Path, made.kind, e)
 	p.script.setTimes(e.Path, made.mtime, p.fs.sb.InodeSize > minInodeSize, "atime", "mtime")
