@@ -35,6 +35,7 @@ type Config struct {
 	Masked []Masked // files that one of the same name hides
 
 	sources     []source
+	busybox     []Line // what busybox reads of it
 	commandLine []Line // "options" and "blacklist" lines that stand for arguments
 }
 
@@ -98,20 +99,27 @@ func (r Reading) Config(t rootfs.Tree) (*Config, error) {
 	}
 	out := &Config{Masked: masked}
 	for _, name := range chosen {
-		info, err := rootfs.Stat(t, name)
-		if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode.IsRegular()) {
-			continue // a dangling link, or a mask to /dev/null
-		}
-		if err != nil {
-			return nil, err
-		}
-		data, err := rootfs.ReadFile(t, name, maxFile)
+		data, err := readConfigFile(t, name)
 		if err != nil {
 			return nil, err
 		}
 		out.sources = append(out.sources, source{path.Base(name), parse(name, data)})
 	}
-	return out, nil
+	out.busybox, err = readBusybox(t)
+	return out, err
+}
+
+// readConfigFile reads one file. One that is not there, such as a link to nowhere, or
+// is no file, such as a mask to /dev/null, holds nothing.
+func readConfigFile(t rootfs.Tree, name string) ([]byte, error) {
+	info, err := rootfs.Stat(t, name)
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode.IsRegular()) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rootfs.ReadFile(t, name, maxFile)
 }
 
 // files lists the files in force, by base name; of equal names the strongest

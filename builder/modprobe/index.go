@@ -78,13 +78,8 @@ func ReadIndex(t rootfs.Tree, dir string) (*Index, error) {
 
 func (i *Index) fill() error {
 	i.softdep = parse(path.Join(i.Dir, fileSoftdep), i.files[fileSoftdep])
-	text := map[string][]entry{
-		fileDep: depEntries(i.files[fileDep]), fileAlias: aliasEntries(i.files[fileAlias]), fileSymbols: aliasEntries(i.files[fileSymbols]),
-		fileBuiltIn: builtInEntries(i.files[fileBuiltIn]), fileBuiltInAlias: i.builtInAliases(),
-	}
-	both := map[string][]entry{}
-	for name, entries := range text {
-		both[name] = entries
+	text, both := i.textEntries(busyboxSpelling), i.textEntries(underscores)
+	for name := range text {
 		data, found := i.files[name+binarySuffix]
 		if !found {
 			continue
@@ -106,6 +101,17 @@ func (i *Index) fill() error {
 	return nil
 }
 
+// textEntries reads the text files. Spell is how their reader spells an alias.
+func (i *Index) textEntries(spell func(string) (string, bool)) map[string][]entry {
+	return map[string][]entry{
+		fileDep: depEntries(i.files[fileDep]), fileBuiltIn: builtInEntries(i.files[fileBuiltIn]),
+		fileAlias: aliasEntries(i.files[fileAlias], spell), fileSymbols: aliasEntries(i.files[fileSymbols], spell),
+		fileBuiltInAlias: i.builtInAliases(spell),
+	}
+}
+
+func busyboxSpelling(alias string) (string, bool) { return busyboxModule(alias), true }
+
 func newTables(entries map[string][]entry) tables {
 	t := tables{deps: map[string]string{}, builtIn: map[string]bool{}}
 	for _, e := range entries[fileDep] {
@@ -126,7 +132,7 @@ func depEntries(data []byte) []entry {
 	for line := range strings.Lines(string(data)) {
 		line = strings.TrimSuffix(line, "\n")
 		if file, _, found := strings.Cut(line, ":"); found {
-			out = append(out, entry{moduleName(path.Base(file)), line, uint32(len(out))})
+			out = append(out, entry{fileModule(file), line, uint32(len(out))})
 		}
 	}
 	return out
@@ -134,14 +140,14 @@ func depEntries(data []byte) []entry {
 
 // aliasEntries reads the text of modules.alias or modules.symbols, whose lines are
 // in the order of modules.dep.
-func aliasEntries(data []byte) []entry {
+func aliasEntries(data []byte, spell func(string) (string, bool)) []entry {
 	var out []entry
 	for line := range strings.Lines(string(data)) {
 		words := strings.Fields(line)
 		if len(words) != 3 || words[0] != "alias" {
 			continue
 		}
-		if name, valid := underscores(words[1]); valid {
+		if name, valid := spell(words[1]); valid {
 			out = append(out, entry{name, words[2], uint32(len(out))})
 		}
 	}
@@ -152,7 +158,7 @@ func aliasEntries(data []byte) []entry {
 func builtInEntries(data []byte) []entry {
 	var out []entry
 	for line := range strings.Lines(string(data)) {
-		if name := moduleName(path.Base(strings.TrimSpace(line))); name != "" && name != "/" {
+		if name := fileModule(strings.TrimSpace(line)); name != "" && name != "/" {
 			out = append(out, entry{key: name})
 		}
 	}
@@ -162,18 +168,21 @@ func builtInEntries(data []byte) []entry {
 // builtInAliases reads the aliases of modules.builtin.modinfo, "module.key=value"
 // with zero bytes between, or of modules.builtin.alias where some distributions
 // have that.
-func (i *Index) builtInAliases() []entry {
-	out := aliasEntries(i.files[fileBuiltInAlias])
+func (i *Index) builtInAliases(spell func(string) (string, bool)) []entry {
+	out := aliasEntries(i.files[fileBuiltInAlias], spell)
 	for field := range bytes.SplitSeq(i.files[fileBuiltInInfo], []byte{0}) {
 		module, rest, dotted := strings.Cut(string(field), ".")
 		if alias, found := strings.CutPrefix(rest, "alias="); found && dotted {
-			if name, valid := underscores(alias); valid {
+			if name, valid := spell(alias); valid {
 				out = append(out, entry{key: name, value: module})
 			}
 		}
 	}
 	return out
 }
+
+// fileModule gives the name of the module in a file.
+func fileModule(file string) string { return moduleName(path.Base(file)) }
 
 // exists says whether the file of a module is there.
 func (i *Index) exists(file string) (bool, error) {

@@ -254,7 +254,7 @@ func (k *kmodRun) dependencies(o *object) ([]*object, error) {
 		if err != nil {
 			return nil, err
 		}
-		dep := k.object(moduleName(path.Base(need)), "")
+		dep := k.object(fileModule(need), "")
 		if !there || dep.file != "" && dep.file != need {
 			return nil, nil
 		}
