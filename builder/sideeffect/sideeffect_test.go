@@ -188,6 +188,11 @@ func otherCases() map[string]findCase {
 			},
 			want: []string{"ipsec module x_driver: /usr/lib/modules/6.1.0-1/modules.dep:3 | /usr/lib/modules/6.2.0-1/modules.dep:1"},
 		},
+		"one list by two paths": {
+			files: map[string]string{"lib": "-> usr/lib", "usr/lib/modules-load.d/x.conf": "rxrpc\n"},
+			want:  []string{"!afs modules loaded at boot: /usr/lib/modules-load.d/x.conf:1"},
+		},
+		"hidden files":         {files: map[string]string{"etc/iptables/.rules.v4.swp": "-j TEE\n", "etc/modules-load.d/.x.conf": "rxrpc\n"}},
 		"links in a circle":    {files: map[string]string{"etc/nftables.conf": "-> nftables.conf", "etc/iptables": "-> /etc/iptables", "etc/systemd/system/a.service": "-> a.service"}},
 		"files as directories": {files: map[string]string{"etc/swanctl": "x", "etc/NetworkManager": "x", "usr/lib/systemd/system": "x", "etc/rc2.d": "x"}},
 	}
