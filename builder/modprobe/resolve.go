@@ -488,7 +488,7 @@ func plainProgram(command string) string {
 			words = words[:i]
 			break
 		}
-		if strings.ContainsAny(w, "|&;<>()$`\\\"'*?[]#~=%!{}") {
+		if strings.ContainsAny(w, "|&;<>()$`\\\"'*?[]{}~") || i == 0 && strings.ContainsAny(w, "=!") {
 			return ""
 		}
 	}
