@@ -199,3 +199,32 @@ func TestBootWithout(t *testing.T) {
 		})
 	}
 }
+
+// TestBootCommandLine has kmod read our command lines in place of this machine's.
+func TestBootCommandLine(t *testing.T) {
+	for _, name := range suites {
+		s := fetched(t, name)
+		for _, c := range commandLines {
+			file, empty := filepath.Join(t.TempDir(), "cmdline"), t.TempDir()
+			if err := os.WriteFile(file, []byte(c.cmdline), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			args := append([]string{"--mount", "sh", "-c", `mount --bind "$0" /proc/cmdline && exec "$@"`, file}, s.kmod("modprobe")...)
+			out, err := exec.Command("unshare", append(args, "--showconfig", "-C", empty, "-d", empty, "-S", "0.0.0")...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("unshare: %v\n%s", err, out)
+			}
+			text, _, _ := strings.Cut(string(out), "\n# End of configuration files")
+			var want []string
+			for line := range strings.Lines(text) {
+				if !strings.HasPrefix(line, "libkmod: ") {
+					want = append(want, strings.TrimSpace(line))
+				}
+			}
+			if got := ourCommandLine(t, c.cmdline); got != strings.Join(want, "|") {
+				t.Errorf("%s, %s: we read %s, kmod reads %s", name, c.name, got, strings.Join(want, "|"))
+			}
+		}
+		t.Logf("%s: %d command lines agree", name, len(commandLines))
+	}
+}

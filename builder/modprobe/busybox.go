@@ -36,8 +36,10 @@ func (r Resolver) Busybox(req Request) ([]Step, error) {
 	if strings.HasPrefix(name, "symbol:") {
 		b.fromPatterns(r.Index.text.symbols, name)
 	}
+	b.self = b.leadsToItself(name)
 	if b.unresolved(name) {
 		b.fromPatterns(r.Index.text.aliases, name)
+		b.self = b.self || b.leadsToItself(name)
 	}
 	if err := b.probe(name, req); err != nil {
 		return nil, fmt.Errorf("cannot resolve %s: %w", req.Name, err)
@@ -121,6 +123,7 @@ func parseBusybox(name string, data []byte) []Line {
 // busyboxRun is one call of busybox's modprobe.
 type busyboxRun struct {
 	index     *Index
+	self      bool     // the requested name itself is to be loaded
 	targets   []target // where aliases of the requested name lead, the last first
 	blacklist map[string]Line
 	options   map[string]string
@@ -163,6 +166,13 @@ func (b *busyboxRun) commandLine(lines []Line) {
 	}
 }
 
+// leadsToItself says whether the last alias line for a name is one to the same name.
+// An alias line takes the order to load a module back from its own name, and only one
+// to that name gives it again.
+func (b *busyboxRun) leadsToItself(name string) bool {
+	return len(b.targets) == 0 || b.targets[0].module == name
+}
+
 // unresolved says whether the name, or a module that its aliases lead to, has no file.
 func (b *busyboxRun) unresolved(name string) bool {
 	targets := b.targets
@@ -171,7 +181,7 @@ func (b *busyboxRun) unresolved(name string) bool {
 	}
 	return slices.ContainsFunc(targets, func(t target) bool {
 		_, found := b.index.text.deps[t.module]
-		return !found
+		return !found && (t.module != name || b.self)
 	})
 }
 
@@ -191,6 +201,9 @@ func (b *busyboxRun) probe(name string, req Request) error {
 		return b.insert(target{module: name}, Requested, req)
 	}
 	for _, t := range b.targets {
+		if _, found := b.index.text.deps[name]; t.module == name && found && !b.self {
+			continue
+		}
 		if line, listed := b.blacklist[t.module]; listed {
 			b.steps = append(b.steps, Step{Kind: Blacklisted, Module: t.module, Why: ByAlias, By: line})
 			continue

@@ -217,6 +217,10 @@ func TestConflicts(t *testing.T) {
 		{"earlier install", "etc/modprobe.d/00-aaa.conf", "install algif_aead /sbin/modprobe -i algif_aead", "algif_aead: an earlier install line wins over ours"},
 		{"earlier install in another directory", "usr/lib/modprobe.d/00-aaa.conf", "install algif-aead /bin/true", "algif_aead: an earlier install line"},
 		{"earlier install with a glob", "usr/lib/modprobe.d/00-aaa.conf", "install esp? /bin/true", "esp4: an earlier install line"},
+		{"insmod by another's install line", "etc/modprobe.d/x.conf", "install tun /sbin/insmod /lib/modules/x/esp4.ko.xz", "esp4: the install line of another module inserts it"},
+		{"modprobe -i by another's install line", "etc/modprobe.d/x.conf", "install tun echo; modprobe -qi algif-aead", "algif_aead: the install line of another"},
+		{"modprobe by another's install line", "etc/modprobe.d/x.conf", "install tun modprobe algif_aead", ""},
+		{"modprobe -i of esp40 by another's install line", "etc/modprobe.d/x.conf", "install tun modprobe -i esp40", ""},
 		{"later install", "etc/modprobe.d/01-aaa.conf", "install algif_aead /bin/true", ""},
 		{"other module", "etc/modprobe.d/00-aaa.conf", "softdep esp4_offload pre: x\ninstall xesp4 /bin/true\nsoftdep rxrpc pre: algif_aead", ""},
 		{"harmless lines", "etc/modprobe.d/00-aaa.conf", "blacklist algif_aead\noptions algif_aead x=1\nalias algif_aead off\nremove algif_aead /bin/true\n# softdep algif_aead pre: x", ""},
@@ -237,6 +241,58 @@ func TestConflicts(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestNotes(t *testing.T) {
+	blocks := []modprobe.Block{{Module: "algif_aead"}, {Module: "esp4"}}
+	for _, c := range []struct{ name, file, conf, want string }{
+		{"Ubuntu's conffile", "etc/modprobe.d/disable-algif_aead.conf", "install algif_aead /bin/false", "algif_aead: a file of the distribution's kmod package blocks it, too; leave it to the package (/etc/modprobe.d/disable-algif_aead.conf:1: install algif_aead /bin/false)"},
+		{"somebody's block", "etc/modprobe.d/x.conf", "\nblacklist esp4", "esp4: it is blocked here, too; our install line comes first (/etc/modprobe.d/x.conf:2: blacklist esp4)"},
+		{"another name", "usr/lib/modprobe.d/x.conf", "alias ipsec esp4", "esp4: another name leads to it"},
+		{"elsewhere", "usr/lib/modprobe.d/x.conf", "alias esp4 tun", "esp4: its name leads to another module"},
+		{"alias off", "usr/lib/modprobe.d/x.conf", "alias esp4 off", ""},
+		{"a conflict is none", "etc/modprobe.d/x.conf", "softdep esp4 pre: x", ""},
+		{"other module", "etc/modprobe.d/x.conf", "blacklist esp40\nalias esp4_offload esp40", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			lines, err := modprobe.Read(tree(t, map[string]string{c.file: c.conf}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if found := modprobe.Notes(lines, blocks); len(found) > 0 {
+				got = found[0].String()
+			}
+			if !strings.HasPrefix(got, c.want) || (got == "") != (c.want == "") {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestMasked has files that others of the same name hide, ours among them.
+func TestMasked(t *testing.T) {
+	files := map[string]string{
+		"etc/modprobe.d/00-kerngate.conf": "install esp4 /bin/false", "run/modprobe.d/00-kerngate.conf": "", "usr/lib/modprobe.d/00-kerngate.conf": "-> /dev/null",
+		"etc/modprobe.d/x.conf": "-> /dev/null", "lib/modprobe.d/x.conf": "blacklist never", "etc/modprobe.d/y.conf": "-> /nowhere", "usr/lib/modprobe.d/y.conf": "blacklist seen", "etc/modprobe.d/old.alias": "blacklist old",
+	}
+	for _, c := range []struct {
+		name             string
+		reading          modprobe.Reading
+		ours, all, lines int
+	}{
+		{"running", modprobe.Reading{}, 2, 3, 2},
+		{"at boot", modprobe.Reading{AtBoot: true}, 1, 2, 2},
+		{"kmod 30: a link to nowhere masks, .alias files count", modprobe.Reading{Kmod: 30}, 2, 4, 2},
+	} {
+		config, err := c.reading.Config(tree(t, files))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ours, all, lines := len(config.MaskedBlock()), len(config.Masked), len(config.Lines()); ours != c.ours || all != c.all || lines != c.lines {
+			t.Errorf("%s: %d files of our name hidden, %d in all, %d lines, want %d, %d, %d: %v", c.name, ours, all, lines, c.ours, c.all, c.lines, config.Masked)
+		}
 	}
 }
 
