@@ -79,6 +79,7 @@ func TestTrieRefuses(t *testing.T) {
 		{"no end of prefix", head + "\x80\x00\x00\x0cabc", "ends inside a node"},
 		{"children backwards", head + "\x20\x00\x00\x0cba", "children from 98 to 97"},
 		{"no ASCII", head + "\x20\x00\x00\x0ca\x80", "children from 97 to 128"},
+		{"no ASCII in a prefix", head + "\x80\x00\x00\x0ca\xe4\x00", "has the byte 0xe4"},
 		{"cut children", head + "\x20\x00\x00\x0caa\x00", "ends inside a node"},
 		{"cycle", head + "\x20\x00\x00\x0caa\x20\x00\x00\x0c", "limits are"},
 		{"endless values", head + "\x40\x00\x00\x0c\xff\xff\xff\xff", "ends inside a node"},
@@ -89,8 +90,8 @@ func TestTrieRefuses(t *testing.T) {
 			}
 		})
 	}
-	bomb := []byte(head + "\x20\x00\x00\x0c\x00\x7f") // every letter leads back to the root
-	for range 128 {
+	bomb := []byte(head + "\x20\x00\x00\x0c\x01\x7f") // every letter leads back to the root
+	for range 127 {
 		bomb = append(bomb, 0x20, 0, 0, 0x0c)
 	}
 	if _, _, err := parseTrie(bomb); err == nil {

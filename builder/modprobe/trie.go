@@ -86,6 +86,9 @@ func (r *trieReader) node(at uint32, key []byte) error {
 		if err != nil {
 			return err
 		}
+		if i := bytes.IndexFunc(prefix, func(r rune) bool { return r > lastChild }); i >= 0 {
+			return fmt.Errorf("index: key at byte %d has the byte %#x, want ASCII", offset, prefix[i])
+		}
 		key = append(key, prefix...)
 	}
 	if r.keys += len(key) + 1; len(key) > maxKey || r.keys > maxKeys {
@@ -165,8 +168,8 @@ func (c *cursor) children() (first byte, offsets []byte, err error) {
 		return 0, nil, errCut
 	}
 	first, last := c.data[c.at], c.data[c.at+1]
-	if first > last || last > lastChild {
-		return 0, nil, fmt.Errorf("index: node at byte %d has children from %d to %d, want within 0 to %d", c.at, first, last, lastChild)
+	if first == 0 || first > last || last > lastChild {
+		return 0, nil, fmt.Errorf("index: node at byte %d has children from %d to %d, want within 1 to %d", c.at, first, last, lastChild)
 	}
 	c.at += 2
 	width := 4 * (int(last) - int(first) + 1)
