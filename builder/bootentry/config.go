@@ -111,7 +111,7 @@ type placedChange struct {
 // partitions grafted at their mount points. An error means that the tree could not be
 // read; what was read and not understood is in Problems.
 func Read(t rootfs.Tree) (*Config, error) {
-	r := &reader{tree: t, config: &Config{tree: t}, seen: map[string]bool{}, env: newGrubEnv()}
+	r := &reader{tree: t, config: &Config{tree: t}, seen: map[string]bool{}, dirs: map[string][]rootfs.Entry{}, env: newGrubEnv()}
 	for _, step := range []func() error{
 		r.grubScripts, r.grubEnvs, r.grubEntries, r.blsEntries, r.images,
 		r.grubDefaults, r.kernelCmdline, r.extlinux, r.raspberryPi, r.unhandled,
@@ -128,6 +128,7 @@ type reader struct {
 	tree   rootfs.Tree
 	config *Config
 	seen   map[string]bool // literal paths that were read
+	dirs   map[string][]rootfs.Entry
 	env    *grubEnv
 	// scripts are GRUB scripts, whose commands wait for the variables of all.
 	scripts []*grubFile
@@ -199,10 +200,16 @@ func (r *reader) list(dir string, fits func(string) bool) (literal string, names
 	if err != nil {
 		return "", nil, err
 	}
-	if info, err := r.tree.Lstat(literal); err != nil || !info.Mode.IsDir() {
-		return "", nil, err
+	entries, known := r.dirs[literal]
+	if !known {
+		if info, err := r.tree.Lstat(literal); err != nil || !info.Mode.IsDir() {
+			return "", nil, err
+		}
+		if entries, err = r.tree.ReadDir(literal); err != nil {
+			return "", nil, err
+		}
+		r.dirs[literal] = entries
 	}
-	entries, err := r.tree.ReadDir(literal)
 	for _, e := range entries {
 		if fits(e.Name) {
 			names = append(names, e.Name)
@@ -212,7 +219,7 @@ func (r *reader) list(dir string, fits func(string) bool) (literal string, names
 		return "", nil, fmt.Errorf("%s: more than %d files of boot configuration", literal, maxFiles)
 	}
 	slices.Sort(names)
-	return literal, names, err
+	return literal, names, nil
 }
 
 // files gives the literal paths in a directory whose names end in suffix; firmware
