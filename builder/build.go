@@ -64,9 +64,6 @@ func Apply(ctx context.Context, r Request) (*Result, error) {
 	if target.Kind == image.Directory {
 		return applyDirectory(ctx, r, target)
 	}
-	if target.Device && r.Output == "" {
-		return nil, problem("give -o OUT, and write OUT to the device when it is done, for example with dd", "%s: it is a block device, which this version does not edit in place", r.Target)
-	}
 	return applyDisk(ctx, r, target)
 }
 

@@ -41,6 +41,9 @@ func editInPlace(ctx context.Context, r Request, target *image.Target, sketch bo
 	for _, c := range changes {
 		bytes += c.Length
 	}
+	if target.Device {
+		r.step("undo journal: %s", target.Journal())
+	}
 	r.step("write %d bytes in %d places of %s", bytes, len(changes), r.Target)
 	err = shadow.Commit(ctx, changes, func(t rootfs.Tree) error {
 		result.Verification, err = mustConform(t, r)

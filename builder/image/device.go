@@ -56,8 +56,7 @@ func openDevice(name string) (*os.File, int64, error) {
 
 func isDevice(info fs.FileInfo) bool { return info.Mode().Type() == fs.ModeDevice }
 
-// copyDevice copies a device, of which the kernel does not know what is data: what is
-// zero becomes a hole.
+// copyDevice copies a device, of which the kernel does not know what is data.
 func copyDevice(ctx context.Context, dst, src *os.File, progress Progress) error {
 	size, err := src.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -66,13 +65,18 @@ func copyDevice(ctx context.Context, dst, src *os.File, progress Progress) error
 	if err := dst.Truncate(size); err != nil {
 		return err
 	}
+	return copyNonzero(ctx, dst, io.NewSectionReader(src, 0, size), progress)
+}
+
+// copyNonzero copies all but zeros, which become holes of an empty file.
+func copyNonzero(ctx context.Context, dst io.WriterAt, src *io.SectionReader, progress Progress) error {
 	const chunk, block = 1 << 20, 4096
 	data, zeros := make([]byte, chunk), make([]byte, block)
-	for at := int64(0); at < size; at += chunk {
+	for at := int64(0); at < src.Size(); at += chunk {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := min(chunk, size-at)
+		n := min(chunk, src.Size()-at)
 		if _, err := io.ReadFull(io.NewSectionReader(src, at, n), data[:n]); err != nil {
 			return err
 		}
@@ -85,7 +89,7 @@ func copyDevice(ctx context.Context, dst, src *os.File, progress Progress) error
 				return err
 			}
 		}
-		progress(at+n, size)
+		progress(at+n, src.Size())
 	}
 	return nil
 }

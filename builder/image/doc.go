@@ -9,9 +9,14 @@
 // size of the file.
 //
 // The volumes beside the root get their roles by the root's fstab(5), by partition
-// type (UAPI.2, Discoverable Partitions Specification), or by content.
+// type (UAPI.2, Discoverable Partitions Specification), or by content. Those that we read
+// are part of one tree, mounted as the running system has them; edits of the tree are
+// carried out on the volumes that its names lie on.
 //
-// It leaves out image formats with their own mapping (qcow2, VMDK, VHD), roots other
-// than ext2, ext3 and ext4, and devices edited in place: those are named and refused.
+// A block device edited in place has its undo journal in the directory for state, named
+// by what sysfs says of the device.
+//
+// It leaves out image formats with their own mapping (qcow2, VMDK, VHD) and roots other
+// than ext2, ext3 and ext4: those are named and refused.
 // An MBR is taken to count sectors of 512 bytes.
 package image

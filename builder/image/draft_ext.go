@@ -34,12 +34,8 @@ type extDraft struct {
 // can (ioctl_ficlonerange(2)). Else it is a sketch, where one is allowed and known to
 // work; else data is copied and holes stay holes.
 func (s *Shadow) draftExt(ctx context.Context, i int) (*extDraft, error) {
-	real, err := filepath.EvalSymlinks(s.target.Path)
-	if err != nil {
-		return nil, err
-	}
 	var refused error
-	for _, dir := range []string{filepath.Dir(real), os.TempDir()} {
+	for _, dir := range s.target.draftDirs() {
 		d := &extDraft{target: s.target, index: i, volume: s.target.Volumes[i]}
 		err := d.fill(ctx, dir, s.sketch)
 		if err == nil {
@@ -51,6 +47,14 @@ func (s *Shadow) draftExt(ctx context.Context, i int) (*extDraft, error) {
 		refused = errors.Join(refused, fmt.Errorf("cannot copy %s into %s: %w", d.volume.name(), dir, err))
 	}
 	return nil, refused
+}
+
+// draftDirs are the directories that may hold drafts. That of a device is in memory.
+func (t *Target) draftDirs() []string {
+	if t.Device {
+		return []string{os.TempDir(), "/var/tmp"}
+	}
+	return []string{filepath.Dir(t.site.Image), os.TempDir()}
 }
 
 func (d *extDraft) fill(ctx context.Context, dir string, sketch bool) (err error) {
@@ -120,10 +124,13 @@ func cloneVolume(dst, disk *os.File, v Volume) bool {
 }
 
 func copyVolume(ctx context.Context, dst, disk *os.File, v Volume, dir string) error {
-	if err := checkRoom(dst, disk, v, dir); err != nil {
+	if err := dst.Truncate(v.Size); err != nil {
 		return err
 	}
-	if err := dst.Truncate(v.Size); err != nil {
+	if info, err := disk.Stat(); err != nil || isDevice(info) {
+		return errors.Join(err, copyNonzero(ctx, dst, io.NewSectionReader(disk, v.Offset, v.Size), func(int64, int64) {}))
+	}
+	if err := checkRoom(dst, disk, v, dir); err != nil {
 		return err
 	}
 	return eachData(disk, v.Offset, v.Offset+v.Size, func(from, to int64) error {

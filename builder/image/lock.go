@@ -14,20 +14,20 @@ import (
 
 // guard takes a shared lock on an image that is opened for reading, and refuses one
 // that an interrupted edit left half changed. The lock goes with the handle.
-func guard(f *os.File, path string) error {
+func guard(f *os.File, path string, site undo.Site) error {
 	if err := lock(f, unix.LOCK_SH); err != nil {
 		return err
 	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return err
-	}
-	pending, err := undo.Pending(real)
+	pending, err := site.Pending()
 	if err != nil || !pending {
 		return err
 	}
+	where := "beside it"
+	if filepath.Dir(site.Journal) != filepath.Dir(site.Image) {
+		where = "in " + site.Journal
+	}
 	return &Error{
-		Fact:   "an edit of it was interrupted, and its undo journal lies beside it",
+		Fact:   "an edit of it was interrupted, and its undo journal lies " + where,
 		Advice: "bring the image back to what it was: kerngate recover " + path,
 	}
 }
@@ -87,17 +87,17 @@ func (t *Target) Lock() error {
 	return nil
 }
 
-// Recover brings an image back to what it was before an edit in place that was
-// interrupted; see [undo.Recover].
+// Recover brings an image or a block device back to what it was before an edit in place
+// that was interrupted; see [undo.Site.Recover].
 func Recover(path string) (undo.Outcome, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return undo.Outcome{}, missing(path, err)
 	}
-	if !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() && !isDevice(info) {
 		return undo.Outcome{}, nil // a directory's edits are taken back by the build itself
 	}
-	f, err := os.Open(path)
+	f, _, err := openFile(path, info)
 	if err != nil {
 		return undo.Outcome{}, err
 	}
@@ -105,9 +105,9 @@ func Recover(path string) (undo.Outcome, error) {
 	if err := lock(f, unix.LOCK_EX); err != nil {
 		return undo.Outcome{}, inFile(path, err)
 	}
-	real, err := filepath.EvalSymlinks(path)
+	site, err := siteOf(path)
 	if err != nil {
-		return undo.Outcome{}, err
+		return undo.Outcome{}, inFile(path, err)
 	}
-	return undo.Recover(real)
+	return site.Recover()
 }

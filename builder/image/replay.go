@@ -95,12 +95,15 @@ func writeBack(ctx context.Context, disk, apart *os.File, v Volume) error {
 }
 
 // eachData calls do for each range of f between from and to that holds data
-// (lseek(2), SEEK_DATA).
+// (lseek(2), SEEK_DATA). Of a block device the kernel does not tell: all of it does.
 func eachData(f *os.File, from, to int64, do func(from, to int64) error) error {
 	for at := from; at < to; {
 		data, err := f.Seek(at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			return nil
+		}
+		if errors.Is(err, unix.EINVAL) {
+			return do(at, to)
 		}
 		if err != nil {
 			return err

@@ -159,19 +159,20 @@ func (s *Shadow) ReadAt(p []byte, off int64) (int, error) {
 	return 0, fmt.Errorf("byte %#x is in no volume that was edited", off)
 }
 
-// Commit writes the changes into the image, with a way back; see [undo.Apply]. Check
+// Commit writes the changes into the image, with a way back; see [undo.Site.Apply]. Check
 // looks at the tree as it is in the image then.
 func (s *Shadow) Commit(ctx context.Context, changes []undo.Range, check func(rootfs.Tree) error) error {
-	real, err := filepath.EvalSymlinks(s.target.Path)
-	if err != nil {
-		return err
-	}
 	if err := s.checkUnchanged(); err != nil {
 		return err
 	}
-	return undo.Apply(ctx, real, changes, s, func() error {
+	if s.target.Device {
+		if err := makeDurable(filepath.Dir(s.target.site.Journal)); err != nil {
+			return err
+		}
+	}
+	return s.target.site.Apply(ctx, changes, s, func() error {
 		for _, i := range s.inOrder() {
-			if err := s.drafts[i].check(ctx, real); err != nil {
+			if err := s.drafts[i].check(ctx, s.target.site.Image); err != nil {
 				return s.target.inVolume(i, err)
 			}
 		}

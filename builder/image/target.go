@@ -12,6 +12,7 @@ import (
 	"github.com/kerngate/kerngate/builder/ext4"
 	"github.com/kerngate/kerngate/builder/fat"
 	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/undo"
 )
 
 // Error is a fact about the user's input, with what to do about it.
@@ -77,6 +78,7 @@ type Target struct {
 	Warnings []string // what is odd about the layout
 
 	file     *os.File
+	site     undo.Site // of an edit in place
 	dir      *rootfs.Dir
 	tree     rootfs.Tree
 	rootFS   *ext4.FS            // nil for a directory
@@ -115,7 +117,9 @@ func Open(path string, opts Options) (*Target, error) {
 		return nil, err
 	}
 	t := &Target{Path: path, Kind: Disk, Size: size, Device: isDevice(info), file: f, opened: map[int]rootfs.Tree{}}
-	err = guard(f, path)
+	if t.site, err = siteOf(path); err == nil {
+		err = guard(f, path, t.site)
+	}
 	if err == nil {
 		err = t.openDisk(opts)
 	}

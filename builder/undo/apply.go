@@ -21,44 +21,54 @@ const unfinished = ".part"
 // chunk bounds what is held in memory at a time, and the length of an extent.
 const chunk = 1 << 20
 
-// Pending says whether an image has a journal: a change of it was interrupted.
-func Pending(image string) (bool, error) {
-	_, err := os.Lstat(image + Suffix)
+// Site is what is changed and where its journal lies, each by its own name and not by a
+// link to it.
+type Site struct {
+	Image   string // a regular file or a block device
+	Journal string
+}
+
+// Beside is the site of an image whose journal lies beside it.
+func Beside(image string) Site { return Site{image, image + Suffix} }
+
+// Pending says whether there is a journal: a change was interrupted.
+func (s Site) Pending() (bool, error) {
+	_, err := os.Lstat(s.Journal)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// Apply writes into the image, a regular file, the bytes that source has at the same
-// offsets, ranges ascending. Check, which may be nil, then looks at the image; if it
-// does not like it, or a write meets an error, the old bytes are put back. On error
-// the image is as it was, or the error says that its journal is still there.
-func Apply(ctx context.Context, image string, ranges []Range, source io.ReaderAt, check func() error) error {
-	return apply(ctx, system{}, image, ranges, source, check)
+// Apply writes into the image the bytes that source has at the same offsets, ranges
+// ascending. Check, which may be nil, then looks at the image; if it does not like it,
+// or a write meets an error, the old bytes are put back. On error the image is as it
+// was, or the error says that its journal is still there.
+func (s Site) Apply(ctx context.Context, ranges []Range, source io.ReaderAt, check func() error) error {
+	return s.apply(ctx, system{}, ranges, source, check)
 }
 
-func apply(ctx context.Context, l layer, image string, ranges []Range, source io.ReaderAt, check func() error) (err error) {
-	f, err := l.open(image, true)
+func (s Site) apply(ctx context.Context, l layer, ranges []Range, source io.ReaderAt, check func() error) (err error) {
+	f, err := l.open(s.Image, true)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := writeJournal(ctx, l, image, f, ranges); err != nil {
+	if err := s.writeJournal(ctx, l, f, ranges); err != nil {
 		return fmt.Errorf("cannot write the undo journal: %w", err)
 	}
 	// From here on an interrupt is not looked at: going back takes as long.
 	if err := change(f, ranges, source, check); err != nil {
-		if _, undone := restore(l, image); undone != nil {
-			return fmt.Errorf("%w; %w", err, &StillThereError{Journal: image + Suffix, Err: undone})
+		if _, undone := s.restore(l); undone != nil {
+			return fmt.Errorf("%w; %w", err, &StillThereError{Journal: s.Journal, Err: undone})
 		}
 		return err
 	}
-	return dropJournal(l, image)
+	return s.dropJournal(l)
 }
 
 // StillThereError says that an image could not be brought to an end, neither forward
-// nor back: its journal is left for [Recover].
+// nor back: its journal is left for [Site.Recover].
 type StillThereError struct {
 	Journal string
 	Err     error
@@ -75,9 +85,9 @@ func (e *StillThereError) Hint() string {
 	return "the image may be half changed; when the cause is gone, run kerngate recover on it"
 }
 
-func dropJournal(l layer, image string) error {
-	if err := errors.Join(l.remove(image+Suffix), l.syncDir(image)); err != nil {
-		return &StillThereError{Journal: image + Suffix, Err: err}
+func (s Site) dropJournal(l layer) error {
+	if err := errors.Join(l.remove(s.Journal), l.syncDir(s.Journal)); err != nil {
+		return &StillThereError{Journal: s.Journal, Err: err}
 	}
 	return nil
 }

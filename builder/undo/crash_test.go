@@ -212,7 +212,7 @@ func crashCase() (before, after []byte, ranges []Range) {
 func TestEveryCrashPoint(t *testing.T) {
 	before, after, ranges := crashCase()
 	clean := newFakeDisk("disk", before)
-	if err := apply(t.Context(), clean, "disk", ranges, bytes.NewReader(after), nil); err != nil {
+	if err := Beside("disk").apply(t.Context(), clean, ranges, bytes.NewReader(after), nil); err != nil {
 		t.Fatal(err)
 	}
 	outcomes, crashes := map[string]int{}, 0
@@ -220,7 +220,7 @@ func TestEveryCrashPoint(t *testing.T) {
 		for name, luck := range lucks(uint64(stop)) {
 			d := newFakeDisk("disk", before)
 			d.stopAt = stop
-			err := apply(t.Context(), d, "disk", ranges, bytes.NewReader(after), nil)
+			err := Beside("disk").apply(t.Context(), d, ranges, bytes.NewReader(after), nil)
 			if finished := stop == clean.done+1; finished != (err == nil) {
 				t.Fatalf("stopped at operation %d of %d: error is %v", stop, clean.done, err)
 			}
@@ -249,7 +249,7 @@ func recoverThroughCrashes(t *testing.T, at string, d *fakeDisk, luck func() boo
 	t.Helper()
 	for stop := 1; stop < 100; stop++ {
 		d.done, d.stopAt = 0, stop
-		_, err := recoverImage(d, "disk")
+		_, err := Beside("disk").recover(d)
 		if err == nil {
 			if len(d.names) != 1 {
 				t.Errorf("%s: after recovery the directory holds %v", at, slices.Collect(maps.Keys(d.names)))
@@ -332,12 +332,12 @@ func (f *faultyFile) Sync() error {
 func TestEveryFault(t *testing.T) {
 	before, after, ranges := crashCase()
 	clean := newFakeDisk("disk", before)
-	if err := apply(t.Context(), clean, "disk", ranges, bytes.NewReader(after), nil); err != nil {
+	if err := Beside("disk").apply(t.Context(), clean, ranges, bytes.NewReader(after), nil); err != nil {
 		t.Fatal(err)
 	}
 	for at := 1; at <= clean.done; at++ {
 		d := &faultyDisk{newFakeDisk("disk", before), at}
-		err := apply(t.Context(), d, "disk", ranges, bytes.NewReader(after), nil)
+		err := Beside("disk").apply(t.Context(), d, ranges, bytes.NewReader(after), nil)
 		var left *StillThereError
 		switch {
 		case bytes.HasPrefix([]byte(clean.log[at-1]), []byte("remove")):
@@ -358,7 +358,7 @@ func TestCheckThatFailsTakesBack(t *testing.T) {
 	before, after, ranges := crashCase()
 	d, no := newFakeDisk("disk", before), errors.New("no")
 	looked := false
-	err := apply(t.Context(), d, "disk", ranges, bytes.NewReader(after), func() error {
+	err := Beside("disk").apply(t.Context(), d, ranges, bytes.NewReader(after), func() error {
 		looked = bytes.Equal(d.names["disk"].synced, after)
 		return no
 	})
@@ -370,7 +370,7 @@ func TestCheckThatFailsTakesBack(t *testing.T) {
 func TestShortSource(t *testing.T) {
 	before, after, ranges := crashCase()
 	d := newFakeDisk("disk", before)
-	err := apply(t.Context(), d, "disk", ranges, bytes.NewReader(after[:2*chunk]), nil)
+	err := Beside("disk").apply(t.Context(), d, ranges, bytes.NewReader(after[:2*chunk]), nil)
 	if !errors.Is(err, io.EOF) || !bytes.Equal(d.names["disk"].data, before) {
 		t.Errorf("error is %v, want end of file and the image as before", err)
 	}

@@ -64,21 +64,21 @@ func encodeExtent(offset int64, data []byte) []byte {
 }
 
 // writeJournal makes the old bytes of ranges durable.
-func writeJournal(ctx context.Context, l layer, image string, f file, ranges []Range) error {
-	part := image + Suffix + unfinished
+func (s Site) writeJournal(ctx context.Context, l layer, f file, ranges []Range) error {
+	part := s.Journal + unfinished
 	out, err := l.create(part)
 	if err != nil {
 		return err
 	}
 	err = errors.Join(fillJournal(ctx, out, f, ranges), out.Close())
 	if err == nil {
-		err = l.rename(part, image+Suffix)
+		err = l.rename(part, s.Journal)
 	}
 	if err != nil {
 		return errors.Join(err, l.remove(part))
 	}
-	if err := l.syncDir(image); err != nil {
-		return errors.Join(err, l.remove(image+Suffix))
+	if err := l.syncDir(s.Journal); err != nil {
+		return errors.Join(err, l.remove(s.Journal))
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func half(t testing.TB, size int) (before, now []byte, journal []byte) {
 	before, next := pattern(size, 3), pattern(size, 4)
 	ranges := []Range{{512, 1024}, {4096, 100}, {int64(size) - 1, 1}}
 	d := newFakeDisk("disk", before)
-	if err := writeJournal(t.Context(), d, "disk", &fakeFile{d, d.names["disk"], "disk"}, ranges); err != nil {
+	if err := Beside("disk").writeJournal(t.Context(), d, &fakeFile{d, d.names["disk"], "disk"}, ranges); err != nil {
 		t.Fatal(err)
 	}
 	now = slices.Clone(before)
@@ -52,7 +52,7 @@ func recoverOn(image, journal []byte) (*fakeDisk, Outcome, error) {
 	d := newFakeDisk("disk", image)
 	d.names["disk"+Suffix] = &fakeInode{data: journal, synced: journal}
 	d.durable["disk"+Suffix] = d.names["disk"+Suffix]
-	outcome, err := recoverImage(d, "disk")
+	outcome, err := Beside("disk").recover(d)
 	return d, outcome, err
 }
 
@@ -71,13 +71,13 @@ func TestRecover(t *testing.T) {
 
 func TestNothingToRecover(t *testing.T) {
 	d := newFakeDisk("disk", []byte("image"))
-	if outcome, err := recoverImage(d, "disk"); err != nil || outcome != (Outcome{}) || d.done != 0 {
+	if outcome, err := Beside("disk").recover(d); err != nil || outcome != (Outcome{}) || d.done != 0 {
 		t.Errorf("recover without a journal: %+v, %v, %v", outcome, err, d.log)
 	}
 	if _, err := d.create("disk" + Suffix + unfinished); err != nil {
 		t.Fatal(err)
 	}
-	if outcome, err := recoverImage(d, "disk"); err != nil || outcome != (Outcome{Removed: true}) || len(d.durable) != 1 {
+	if outcome, err := Beside("disk").recover(d); err != nil || outcome != (Outcome{Removed: true}) || len(d.durable) != 1 {
 		t.Errorf("recover with an unfinished journal: %+v, %v, %v", outcome, err, d.log)
 	}
 }
@@ -191,7 +191,7 @@ func TestRangesAreChecked(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			image := pattern(9000, 5)
 			d := newFakeDisk("disk", image)
-			err := apply(t.Context(), d, "disk", c.ranges, bytes.NewReader(image), nil)
+			err := Beside("disk").apply(t.Context(), d, c.ranges, bytes.NewReader(image), nil)
 			if (err == nil) != c.ok || !bytes.Equal(d.names["disk"].data, image) || len(d.names) != 1 {
 				t.Errorf("error is %v, want none: %t; the image or its directory was changed", err, c.ok)
 			}
@@ -224,8 +224,8 @@ func TestOnDisk(t *testing.T) {
 	}
 	first := inode()
 	var saved []byte
-	err := Apply(t.Context(), name, ranges, bytes.NewReader(after), func() (err error) {
-		pending, err := Pending(name)
+	err := Beside(name).Apply(t.Context(), ranges, bytes.NewReader(after), func() (err error) {
+		pending, err := Beside(name).Pending()
 		if !pending {
 			t.Error("no journal while the image is changed")
 		}
@@ -243,20 +243,20 @@ func TestOnDisk(t *testing.T) {
 	if err := os.WriteFile(name+Suffix, saved, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if outcome, err := Recover(name); err != nil || !outcome.Restored || inode() != first {
+	if outcome, err := Beside(name).Recover(); err != nil || !outcome.Restored || inode() != first {
 		t.Errorf("recover: %+v, %v", outcome, err)
 	}
 	holds(before, 1)
-	if outcome, err := Recover(name); err != nil || outcome != (Outcome{}) {
+	if outcome, err := Beside(name).Recover(); err != nil || outcome != (Outcome{}) {
 		t.Errorf("recover again: %+v, %v", outcome, err)
 	}
 	if err := os.Symlink("elsewhere", name+Suffix); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Recover(name); err == nil {
+	if _, err := Beside(name).Recover(); err == nil {
 		t.Error("a journal that is a link was followed")
 	}
-	if pending, err := Pending(name); !pending || err != nil {
+	if pending, err := Beside(name).Pending(); !pending || err != nil {
 		t.Errorf("link in the journal's place: pending %t, %v", pending, err)
 	}
 }

@@ -46,6 +46,7 @@ func (system) create(name string) (file, error) {
 	return systemFile{f}, err
 }
 
+// open takes a block device for an image alone, which is what is written to.
 func (system) open(name string, write bool) (file, error) {
 	flag := os.O_RDONLY
 	if write {
@@ -56,7 +57,7 @@ func (system) open(name string, write bool) (file, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
+	if device := info != nil && info.Mode().Type() == fs.ModeDevice && write; err == nil && !info.Mode().IsRegular() && !device {
 		err = fmt.Errorf("%s: type is %v, want a regular file", name, info.Mode().Type())
 	}
 	if err != nil {

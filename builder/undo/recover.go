@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 )
 
-// Outcome is what [Recover] found and did.
+// Outcome is what [Site.Recover] found and did.
 type Outcome struct {
 	Restored bool  `json:"restored"` // old bytes were written back
 	Removed  bool  `json:"removed"`  // a journal that was never finished was removed; the image had not been touched
@@ -42,14 +42,14 @@ const (
 // Without a journal it does nothing. A journal that was still being written is
 // removed: the image had not been touched. A journal that is damaged or belongs to
 // another image is a [DamagedError] and changes nothing.
-func Recover(image string) (Outcome, error) { return recoverImage(system{}, image) }
+func (s Site) Recover() (Outcome, error) { return s.recover(system{}) }
 
-func recoverImage(l layer, image string) (Outcome, error) {
-	outcome, err := restore(l, image)
+func (s Site) recover(l layer) (Outcome, error) {
+	outcome, err := s.restore(l)
 	if err != nil {
 		return Outcome{}, err
 	}
-	err = l.remove(image + Suffix + unfinished)
+	err = l.remove(s.Journal + unfinished)
 	if errors.Is(err, fs.ErrNotExist) {
 		return outcome, nil
 	}
@@ -57,12 +57,12 @@ func recoverImage(l layer, image string) (Outcome, error) {
 		return outcome, err
 	}
 	outcome.Removed = !outcome.Restored
-	return outcome, l.syncDir(image)
+	return outcome, l.syncDir(s.Journal)
 }
 
 // restore writes a complete journal's bytes back and removes it.
-func restore(l layer, image string) (outcome Outcome, err error) {
-	journal, err := l.open(image+Suffix, false)
+func (s Site) restore(l layer) (outcome Outcome, err error) {
+	journal, err := l.open(s.Journal, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Outcome{}, nil
 	}
@@ -70,7 +70,7 @@ func restore(l layer, image string) (outcome Outcome, err error) {
 		return Outcome{}, err
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	f, err := l.open(image, true)
+	f, err := l.open(s.Image, true)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -78,7 +78,7 @@ func restore(l layer, image string) (outcome Outcome, err error) {
 	if err := checkJournal(journal, f); err != nil {
 		var damaged *DamagedError
 		if errors.As(err, &damaged) {
-			damaged.Journal = image + Suffix
+			damaged.Journal = s.Journal
 		}
 		return Outcome{}, err
 	}
@@ -99,7 +99,7 @@ func restore(l layer, image string) (outcome Outcome, err error) {
 		return Outcome{}, err
 	}
 	outcome.Restored = true
-	return outcome, dropJournal(l, image)
+	return outcome, s.dropJournal(l)
 }
 
 // checkJournal reads all of a journal and holds it against the image, before the

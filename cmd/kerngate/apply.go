@@ -17,9 +17,11 @@ func newApply(u *ui) *cobra.Command {
 		Use:   "apply --profile PROFILE (-o OUT | --in-place) TARGET",
 		Short: "Patch an image or directory; on error nothing is changed",
 		Long: `apply patches a copy of the image, verifies it, and only then gives it the name
-OUT. With --in-place a copy of the root volume is patched and verified; what differs is
-then written into the image, with an undo journal beside it (IMAGE.kerngate-undo) until
-that is done. An interrupted run is taken back by the next one or by kerngate recover.
+OUT. With --in-place copies of the volumes that change are patched and verified; what
+differs is then written into the image, with an undo journal beside it
+(IMAGE.kerngate-undo) until that is done. That of a block device, which nothing may use,
+lies in $XDG_STATE_HOME/kerngate, or /var/lib/kerngate where the variable is not set. An
+interrupted run is taken back by the next one or by kerngate recover.
 A directory is patched in place; its changes are taken back if one of them fails.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -20,6 +20,6 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	journal, kept := image+undo.Suffix, image+".kept"
 	changes := []undo.Range{{Offset: 0, Length: 4096}, {Offset: 1 << 20, Length: 1 << 20}}
 	junk := bytes.NewReader(bytes.Repeat([]byte("half way "), 1<<20))
-	ts.Check(undo.Apply(context.Background(), image, changes, junk, func() error { return os.Link(journal, kept) }))
+	ts.Check(undo.Beside(image).Apply(context.Background(), changes, junk, func() error { return os.Link(journal, kept) }))
 	ts.Check(os.Rename(kept, journal))
 }
