@@ -44,7 +44,7 @@ func fuzzFile(t *testing.T, name string, data []byte, beside memory) {
 	if len(again.Problems) > len(c.Problems) {
 		t.Errorf("problems after the change: %v, before: %v", again.Problems, c.Problems)
 	}
-	if _, _, err := again.Remove(want); err != nil {
+	if _, _, err := again.Remove(everywhere(again, want)); err != nil {
 		t.Fatal(err)
 	}
 }

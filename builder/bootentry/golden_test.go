@@ -166,7 +166,7 @@ func checkTree(t *testing.T, dir string, edits []bootentry.Edit, refusals []boot
 	if gaps := c.Missing(want); len(gaps) > 0 && len(refusals) == 0 {
 		t.Errorf("%v still lacks %v %v", gaps[0].Entry, gaps[0].Modules, gaps[0].Initcalls)
 	}
-	removed, _, err := c.Remove(want)
+	removed, _, err := c.Remove(everywhere(c, want))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,4 +282,13 @@ func run(t testing.TB, pkg, program string, args ...string) string {
 		t.Errorf("%s %v: %v\n%s", program, args, err, out)
 	}
 	return string(out)
+}
+
+// everywhere says that the same was added to every entry.
+func everywhere(c *bootentry.Config, w bootentry.Want) map[string]bootentry.Want {
+	added := map[string]bootentry.Want{}
+	for _, e := range c.Entries {
+		added[e.Path] = w
+	}
+	return added
 }

@@ -5,21 +5,27 @@ import (
 	"strings"
 )
 
-// Remove gives the files from which the names of w are taken out again: names that the
-// caller added, since one that was there before looks the same. An argument that is
-// left without names goes, and so do our own files. Signed images and the like come
-// back as refusals. The section that an image without a command line was given stays,
-// empty.
-func (c *Config) Remove(w Want) ([]Edit, []Refusal, error) {
-	if err := w.check(); err != nil {
-		return nil, nil, err
+// Remove gives the files from which names are taken out again: by the path of an entry,
+// the names that the caller added there, since one that was there before looks the
+// same. An argument that is left without names goes, and so do our own files. Signed
+// images and the like come back as refusals. The section that an image without a
+// command line was given stays, empty.
+func (c *Config) Remove(added map[string]Want) ([]Edit, []Refusal, error) {
+	for _, w := range added {
+		if err := w.check(); err != nil {
+			return nil, nil, err
+		}
 	}
-	job := &splicing{want: w, over: &overlay{Tree: c.tree, files: map[string][]byte{}}}
+	job := &splicing{over: &overlay{Tree: c.tree, files: map[string][]byte{}}}
 	var own []Edit
 	byFile := map[*file][]placedChange{}
 	entries := map[*file]Entry{}
 	var order []*file
 	for i, p := range c.places {
+		w, found := added[c.Entries[i].Path]
+		if !found {
+			continue
+		}
 		if p.dropIn != nil {
 			if _, err := c.tree.Lstat(p.dropIn.path); err == nil {
 				own = append(own, Edit{Path: p.dropIn.path, Delete: true})
