@@ -3,6 +3,7 @@ package bootentry_test
 import (
 	"bytes"
 	"debug/pe"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -221,7 +222,13 @@ func TestSignedImageIsRefused(t *testing.T) {
 	if len(edits) != 1 || len(refusals) != 0 {
 		t.Fatalf("without the signature: %d edits, refusals %v", len(edits), refusals)
 	}
-	sign(t, edits[0].Data)
+	// sbattach has written a checksum, and does so again: ours must be the same.
+	again := makeDir(t, map[string][]byte{"a.efi": sign(t, edits[0].Data)})
+	run(t, "sbsigntool", "sbattach", "--remove", filepath.Join(again, "a.efi"))
+	before, got, judged := checksum(t, mustRead(t, file)), checksum(t, edits[0].Data), checksum(t, mustRead(t, filepath.Join(again, "a.efi")))
+	if got != judged || got == before || before == 0 {
+		t.Errorf("checksum is %#x, sbattach says %#x; before it was %#x", got, judged, before)
+	}
 	// The first way: an addon, which need not be ours to understand.
 	addon := makeUKI(t, cmdline("module_blacklist=algif_aead,rxrpc initcall_blacklist=algif_aead_init"))
 	for _, where := range []string{ukiPath + ".extra.d/a.addon.efi", "/efi/loader/addons/a.addon.efi"} {
@@ -233,6 +240,31 @@ func TestSignedImageIsRefused(t *testing.T) {
 	other := makeUKI(t, section{".uname", 0x101000, []byte("6.1.0-1")}, cmdline("module_blacklist=algif_aead,rxrpc initcall_blacklist=algif_aead_init"))
 	if _, refusals, _ := spliceOne(t, map[string][]byte{ukiPath: signed, ukiPath + ".extra.d/a.addon.efi": other}, want); len(refusals) != 1 {
 		t.Errorf("with an addon for another kernel: refusals %v, want one", refusals)
+	}
+}
+
+func checksum(t *testing.T, data []byte) uint32 {
+	return parse(t, data).OptionalHeader.(*pe.OptionalHeader64).CheckSum
+}
+
+// TestDebugDirectoryMoves: its file offsets point behind the section that grows.
+func TestDebugDirectoryMoves(t *testing.T) {
+	entry := make([]byte, 28)
+	data := smallPE([]section{osrel(), cmdline(strings.Repeat("quiet ", 84)), {".rdata", 0x180000, entry}, {".linux", 0x200000, []byte("k")}})
+	file := parse(t, data)
+	target := file.Section(".linux").Offset
+	binary.LittleEndian.PutUint32(data[file.Section(".rdata").Offset+24:], target)
+	binary.LittleEndian.PutUint32(data[0x58+112+6*8:], 0x180000)
+	binary.LittleEndian.PutUint32(data[0x58+112+6*8+4:], uint32(len(entry)))
+	edits, refusals, _ := spliceOne(t, map[string][]byte{ukiPath: data}, want)
+	if len(edits) != 1 || len(refusals) != 0 {
+		t.Fatalf("%d edits, refusals %v, want one edit", len(edits), refusals)
+	}
+	after := parse(t, edits[0].Data)
+	moved := after.Section(".linux").Offset
+	got := binary.LittleEndian.Uint32(edits[0].Data[after.Section(".rdata").Offset+24:])
+	if moved == target || got != moved {
+		t.Errorf("debug entry points to %#x, the section is at %#x, before it was at %#x", got, moved, target)
 	}
 }
 
