@@ -7,8 +7,8 @@
 // the same, and a distribution's own numbers after the first "-" do not count.
 // So 7.0.0-22-generic is 7.0 here, whatever its maker has backported to it.
 //
-// Left out on purpose: package versions of the distributions (each has an order
-// of its own) and any opinion on which release is safe.
+// Left out on purpose: package versions of the distributions (package pkgver) and any
+// opinion on which release is safe (package advisory).
 package kver
 
 import (
@@ -122,6 +122,16 @@ func Compare(a, b Release) int {
 		cmp.Compare(a.stage(), b.stage()),
 		cmp.Compare(a.Rebuild, b.Rebuild),
 	)
+}
+
+// Branch is the release that opened the stable branch: 7.0 for 7.0.6 and for 7.0-rc3.
+func (r Release) Branch() Release {
+	return Release{Major: r.Major, Minor: r.Minor}
+}
+
+// CandidateOf tells whether r is a release candidate of the release that other is.
+func (r Release) CandidateOf(other Release) bool {
+	return r.Candidate && !other.Candidate && r.Major == other.Major && r.Minor == other.Minor && r.Patch == other.Patch
 }
 
 // stage orders release candidates, and the release after all of them.

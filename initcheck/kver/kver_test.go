@@ -278,6 +278,28 @@ func TestCompareIsTotalOrder(t *testing.T) {
 	}
 }
 
+func TestBranch(t *testing.T) {
+	for _, c := range []struct{ in, want string }{{"7.0.6", "7.0"}, {"7.1-rc3", "7.1"}, {"7.0.6-rc1", "7.0"}, {"6.6.139.1-1.azl3", "6.6"}} {
+		if got := parse(t, c.in).Branch(); got.String() != c.want {
+			t.Errorf("branch of %s is %s, want %s", c.in, got, c.want)
+		}
+	}
+}
+
+func TestCandidateOf(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"7.1-rc2", "7.1", true}, {"7.0.6-rc1", "7.0.6", true}, {"7.1", "7.1", false}, {"7.1-rc2", "7.1-rc3", false},
+		{"7.1-rc2", "7.1.1", false}, {"7.1-rc2", "7.0", false}, {"8.1-rc2", "7.1", false},
+	} {
+		if got := parse(t, c.a).CandidateOf(parse(t, c.b)); got != c.want {
+			t.Errorf("%s is a candidate of %s: %t, want %t", c.a, c.b, got, c.want)
+		}
+	}
+}
+
 func TestSortIsStableUnderShuffle(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for range 50 {

@@ -1,0 +1,73 @@
+package advisories
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/kerngate/kerngate/initcheck/advisory"
+	"github.com/kerngate/kerngate/initcheck/kver"
+)
+
+// Format writes the table as a file, which Parse reads back. The same table gives the
+// same bytes.
+func Format(t Table) []byte {
+	var b bytes.Buffer
+	if t.Name != "" {
+		fmt.Fprintf(&b, "# %s\n\n", t.Name)
+	}
+	fmt.Fprintf(&b, "schema = %d\n", schemaVersion)
+	text := func(key, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%s = %s\n", key, quote(value))
+		}
+	}
+	text("cve", t.CVE)
+	text("name", t.Name)
+	text("title", t.Title)
+	text("date", t.Date)
+	text("source", t.Source)
+	fmt.Fprintf(&b, "modules = %s\n", list(t.Modules))
+	fmt.Fprintf(&b, "introduced = %s\n", list(texts(t.Introduced)))
+	fmt.Fprintf(&b, "fixed = %s\n", list(texts(t.Fixed)))
+	if len(t.Never) > 0 {
+		fmt.Fprintf(&b, "never = %s\n", list(texts(t.Never)))
+	}
+	for i, r := range t.Rows {
+		b.WriteString("\n[[distribution]]\n")
+		text("id", r.Distribution)
+		text("stream", r.Stream)
+		if r.State == advisory.RowFixed || r.State == advisory.RowSeen {
+			text(string(r.State), r.Version)
+		} else {
+			fmt.Fprintf(&b, "%s = true\n", r.State)
+		}
+		text("open", r.Open)
+		text("source", r.Source)
+		if i < len(t.Notes) {
+			text("note", t.Notes[i])
+		}
+	}
+	return b.Bytes()
+}
+
+func texts(releases []kver.Release) []string {
+	var out []string
+	for _, r := range releases {
+		out = append(out, r.String())
+	}
+	return out
+}
+
+func list(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = quote(w)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// quote writes a basic string of TOML. Of what Go escapes, printable text has only the
+// quote and the backslash, which TOML escapes alike.
+func quote(s string) string { return strconv.Quote(s) }
