@@ -28,7 +28,8 @@ type Progress func(done, total int64)
 // NewDraft copies the image or block device at in to a hidden file in the directory
 // of out. The copy shares the image's extents where the file system can
 // (ioctl_ficlone(2)), else only data is copied and holes stay holes; of a device
-// zeros become holes. Out must not exist. Progress may be nil.
+// zeros become holes. Out must not exist. Progress may be nil. What a killed process left
+// of a copy for the same out is removed.
 func NewDraft(ctx context.Context, in, out string, progress Progress) (*Draft, error) {
 	src, err := os.Open(in)
 	if err != nil {
@@ -42,7 +43,8 @@ func NewDraft(ctx context.Context, in, out string, progress Progress) (*Draft, e
 	if err := checkOutput(info, out); err != nil {
 		return nil, err
 	}
-	pending, err := renameio.NewPendingFile(out, renameio.WithTempDir(filepath.Dir(out)), renameio.WithStaticPermissions(0o600))
+	removeLeftovers(out)
+	pending, err := createDraft(out)
 	if err != nil {
 		return nil, fmt.Errorf("cannot create the output beside %s: %w", out, err)
 	}
@@ -231,7 +233,10 @@ func (d *Draft) name() error {
 	if _, err := os.Lstat(d.out); !errors.Is(err, os.ErrNotExist) {
 		return outputExists(d.out)
 	}
-	return d.pending.CloseAtomicallyReplace()
+	if err := os.Rename(d.pending.Name(), d.out); err != nil {
+		return err
+	}
+	return d.pending.File.Close()
 }
 
 // syncDir makes the rename durable.

@@ -82,7 +82,7 @@ func (d *extDraft) drawSketch(ctx context.Context) (bool, error) {
 	if err := unix.Fstat(int(d.file.Fd()), &st); err != nil || st.Blksize > piece {
 		return false, err
 	}
-	ok, err := ext4.CopyMetadata(ctx, d.target.Path, d.volume.Offset, d.path())
+	ok, err := ext4.CopyMetadata(ctx, d.target.Path, d.volume.Offset, pathOf(d.file))
 	if err == nil && ok {
 		err = errors.Join(d.file.Truncate(d.volume.Size), d.file.Sync())
 	}
@@ -155,12 +155,12 @@ func checkRoom(dst, disk *os.File, v Volume, dir string) error {
 	return enoughSpace(need, int64(have.Bavail)*have.Bsize, dir)
 }
 
-// path is how other programs open the draft; proc(5), /proc/pid/fd.
-func (d *extDraft) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), d.file.Fd()) }
+// pathOf is how other programs open a file without a name; proc(5), /proc/pid/fd.
+func pathOf(f *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()) }
 
 func (d *extDraft) replay(ctx context.Context) error {
 	d.edited = true
-	return d.target.inVolume(d.index, ext4.Replay(ctx, d.path()))
+	return d.target.inVolume(d.index, ext4.Replay(ctx, pathOf(d.file)))
 }
 
 func (d *extDraft) edit(ctx context.Context, edits []rootfs.Edit) error {
@@ -170,9 +170,9 @@ func (d *extDraft) edit(ctx context.Context, edits []rootfs.Edit) error {
 	}
 	d.edited = true
 	if d.sketch {
-		err = ext4.EditSketch(ctx, d.path(), before, edits)
+		err = ext4.EditSketch(ctx, pathOf(d.file), before, edits)
 	} else {
-		err = ext4.Edit(ctx, d.path(), 0, edits)
+		err = ext4.Edit(ctx, pathOf(d.file), 0, edits)
 	}
 	return d.target.inVolume(d.index, err)
 }

@@ -36,11 +36,10 @@ func (t *Target) replay(ctx context.Context, v Volume) error {
 	if v.Offset == 0 {
 		return ext4.Replay(ctx, t.Path)
 	}
-	apart, err := os.CreateTemp(filepath.Dir(t.Path), ".kerngate-journal-*")
+	apart, err := nameless(filepath.Dir(t.Path))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(apart.Name())
 	defer apart.Close()
 	return replayApart(ctx, t.Path, v, apart)
 }
@@ -60,7 +59,7 @@ func replayApart(ctx context.Context, path string, v Volume, apart *os.File) err
 	if err != nil {
 		return err
 	}
-	if err := ext4.Replay(ctx, apart.Name()); err != nil {
+	if err := ext4.Replay(ctx, pathOf(apart)); err != nil {
 		return err
 	}
 	return writeBack(ctx, disk, apart, v)
