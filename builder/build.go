@@ -61,16 +61,22 @@ func Apply(ctx context.Context, r Request) (*Result, error) {
 	if err := CheckTarget(target); err != nil {
 		return nil, err
 	}
+	apply := applyDisk
 	if target.Kind == image.Directory {
-		return applyDirectory(ctx, r, target)
+		apply = applyDirectory
 	}
-	return applyDisk(ctx, r, target)
+	result, err := apply(ctx, r, target)
+	if err != nil {
+		return nil, err
+	}
+	result.Plan.Locate(target)
+	return result, nil
 }
 
 // CheckTarget refuses a target in which what a build writes would not be seen by the
 // system that boots from it.
 func CheckTarget(target *image.Target) error {
-	return target.CheckVisible([]string{modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath, unit.EnableLink})
+	return target.CheckVisible([]string{modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath, unit.EnableLink, "/boot/grub/grub.cfg"})
 }
 
 // applyDirectory edits a directory in place; the edits are taken back if the
@@ -196,7 +202,7 @@ func mustConform(t rootfs.Tree, r Request) (*Verification, error) {
 	}
 	for _, c := range v.Checks {
 		if !c.OK {
-			return nil, problem("this is a fault of kerngate: please report it with the image's layout", "the edited image does not conform: %s: %s", c.What, c.Text)
+			return nil, problem("look at what the message names; if nothing there is yours, this is a fault of kerngate: please report it with the image's layout", "the edited image does not conform: %s: %s", c.What, c.Text)
 		}
 	}
 	return v, nil

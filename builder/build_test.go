@@ -451,7 +451,8 @@ func TestVerifyFindsEveryDamage(t *testing.T) {
 	}
 	for _, c := range result.Plan.Changes {
 		name := filepath.Join(root, c.Path)
-		if c.After.Type != "symlink" {
+		theirs := strings.HasPrefix(c.Path, "/boot/") // only what we put into it is ours
+		if c.After.Type != "symlink" && !theirs {
 			damageMode(t, name, func() bool { return verify().Conforms })
 		}
 		if c.Path == builder.ManifestPath || c.Path == filepath.Dir(builder.ManifestPath) {

@@ -156,6 +156,9 @@ func TestLabelsFollowThePolicy(t *testing.T) {
 	disk, offset := labelledDisk(t, labelPolicy)
 	planned := 0
 	for _, c := range planOf(t, disk).Changes {
+		if strings.HasPrefix(c.Path, "/boot/") {
+			continue // somebody else's: it keeps its label
+		}
 		if c.Before.Label != "" || c.After.Label == "" || !strings.Contains(c.After.String(), c.After.Label) {
 			t.Errorf("%s: from %v to %v, want a label only after", c.Path, c.Before, c.After)
 		}

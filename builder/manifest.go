@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kerngate/kerngate/builder/initramfs"
 	"github.com/kerngate/kerngate/builder/modprobe"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/builder/unit"
@@ -42,6 +43,7 @@ type ManifestEntry struct {
 	Mode   string    `json:"mode,omitempty"`   // octal
 	SHA256 string    `json:"sha256,omitempty"` // of a file's content, hex
 	Target string    `json:"target,omitempty"` // of a link
+	Added  string    `json:"added,omitempty"`  // to a file that is not ours: words, see splice
 	Reason string    `json:"reason"`
 }
 
@@ -96,6 +98,9 @@ func broken(why string) error {
 // fault says what of an entry cannot come from a build, or nothing.
 func (e ManifestEntry) fault() string {
 	digest, err := hex.DecodeString(e.SHA256)
+	if e.isSplice() {
+		return e.spliceFault()
+	}
 	switch want := opOf(e.Path); {
 	case want == "":
 		return fmt.Sprintf("it lists %q, which kerngate never writes", e.Path)
@@ -105,6 +110,26 @@ func (e ManifestEntry) fault() string {
 		return fmt.Sprintf("sha256 of %q is %q, want %d hexadecimal digits", e.Path, e.SHA256, 2*sha256.Size)
 	case e.Op == rootfs.Symlink && e.Target == "":
 		return fmt.Sprintf("target of %q is empty", e.Path)
+	default:
+		return ""
+	}
+}
+
+// isSplice says whether the file is not ours.
+func (e ManifestEntry) isSplice() bool { return e.Op == opSplice || e.Op == opTail || e.Op == opDrop }
+
+// spliceFault says what of an entry for a file of others cannot come from a build.
+func (e ManifestEntry) spliceFault() string {
+	inModules := rootfs.Below(e.Path, "/lib/modules") || rootfs.Below(e.Path, "/usr/lib/modules")
+	switch {
+	case e.Path != rootfs.Clean(e.Path):
+		return fmt.Sprintf("path %q is not rooted and clean", e.Path)
+	case e.SHA256 != "" || e.Target != "" || e.Mode != "":
+		return fmt.Sprintf("%q belongs to somebody else, and still has a hash, a mode or a target", e.Path)
+	case e.Op == opDrop && !inModules:
+		return fmt.Sprintf("it lists %q as removed, which kerngate never removes", e.Path)
+	case (e.Op == opSplice) != (e.Added != "") || e.Added != words(parseWords(e.Added)):
+		return fmt.Sprintf("what was added to %q is %q, want arguments of the kernel", e.Path, e.Added)
 	default:
 		return ""
 	}
@@ -124,6 +149,14 @@ func opOf(name string) rootfs.Op {
 	case "/etc", path.Dir(modprobe.File), "/usr", "/usr/lib", "/usr/lib/systemd",
 		path.Dir(ManifestPath), path.Dir(policy.Binary), unit.Dir, path.Dir(unit.EnableLink):
 		return rootfs.Mkdir
+	}
+	for _, file := range initramfs.OwnFiles() {
+		switch dir := path.Dir(file); {
+		case name == file:
+			return rootfs.WriteFile
+		case dir != "/etc" && name != "/" && rootfs.Below(dir, name):
+			return rootfs.Mkdir
+		}
 	}
 	rest, ok := strings.CutPrefix(name, unit.Dir+"/")
 	dir, file, inside := strings.Cut(rest, "/")

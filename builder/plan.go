@@ -2,8 +2,11 @@ package builder
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -12,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/kerngate/kerngate/builder/image"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/profiles"
 )
@@ -48,14 +52,15 @@ func (s State) String() string {
 
 // Change is one difference between the tree and what the profile wants.
 type Change struct {
-	Volume string    `json:"volume"`
-	Path   string    `json:"path"` // literal: links in the tree are followed
+	Volume string    `json:"volume"` // role of the volume that holds it
+	Path   string    `json:"path"`   // literal: links in the tree are followed
 	Op     rootfs.Op `json:"op"`
 	Before State     `json:"before"`
 	After  State     `json:"after"`
 	Reason string    `json:"reason"`
 
-	edit rootfs.Edit
+	missed string // what a file that is not ours lacks
+	edit   rootfs.Edit
 }
 
 // Plan is what a build would do to a tree.
@@ -79,6 +84,14 @@ func (p *Plan) Edits(at time.Time) []rootfs.Edit {
 		out = append(out, c.edit)
 	}
 	return out
+}
+
+// Locate says of each change which volume of the target it is on.
+func (p *Plan) Locate(target *image.Target) {
+	for i := range p.Changes {
+		volume, _ := target.VolumeOf(p.Changes[i].Path)
+		p.Changes[i].Volume = orElse(volume.Role, "root")
+	}
 }
 
 // NewPlan compares a tree with a profile. Whatever would make the result
@@ -132,7 +145,16 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 	if err != nil {
 		return nil, nil, err
 	}
-	files, err = withManifest(t, files, old, p, tool)
+	s, err := look(t, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.close()
+	splices, found, err := s.splices(p, old)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err = withManifest(t, files, splices, old, p, tool)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -157,19 +179,26 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 			return nil, nil, fmt.Errorf("cannot plan %s: %w", w.path, err)
 		}
 	}
+	for _, f := range splices {
+		if err := c.addSplice(f); err != nil {
+			return nil, nil, fmt.Errorf("cannot plan %s: %w", f.path, err)
+		}
+	}
 	if err := c.dropStale(files); err != nil {
 		return nil, nil, err
 	}
-	found, warnings, err := surroundings(t, p)
+	more, warnings, err := s.obstacles(p)
 	if err != nil {
 		return nil, nil, err
 	}
-	c.plan.Warnings = append(c.plan.Warnings, warnings...)
-	return c.plan, append(c.obstacles, found...), nil
+	for _, w := range warnings {
+		c.warn(w)
+	}
+	return c.plan, slices.Concat(c.obstacles, found, more), nil
 }
 
 // withManifest adds directories and, last, the manifest of it all.
-func withManifest(t rootfs.Tree, files []wanted, old *Manifest, p profiles.Profile, tool string) ([]wanted, error) {
+func withManifest(t rootfs.Tree, files []wanted, splices []splice, old *Manifest, p profiles.Profile, tool string) ([]wanted, error) {
 	files = append(files, wanted{path: ManifestPath, op: rootfs.WriteFile, mode: 0o644, reason: "what this build wrote"})
 	files, err := withParents(t, files, old)
 	if err != nil {
@@ -178,6 +207,11 @@ func withManifest(t rootfs.Tree, files []wanted, old *Manifest, p profiles.Profi
 	m := &Manifest{Schema: ManifestSchema, Tool: tool, Profile: p.Name, Digest: p.Digest()}
 	for _, w := range files[:len(files)-1] {
 		m.Entries = append(m.Entries, w.entry())
+	}
+	for _, s := range splices {
+		if s.listed() {
+			m.Entries = append(m.Entries, s.entry())
+		}
 	}
 	files[len(files)-1].data, err = m.encode()
 	return files, err
@@ -258,7 +292,7 @@ func (c *comparison) add(w wanted) error {
 	default:
 		xattrs, err := c.labels.xattrs(literal, before, after)
 		c.plan.Changes = append(c.plan.Changes, Change{
-			Volume: "root", Path: literal, Op: w.op, Before: before, After: after, Reason: w.reason,
+			Path: literal, Op: w.op, Before: before, After: after, Reason: w.reason,
 			edit: rootfs.Edit{Op: w.op, Path: literal, Mode: w.mode, UID: c.uid, GID: c.gid, Data: w.data, Target: w.target, Xattrs: xattrs},
 		})
 		return err
@@ -290,7 +324,7 @@ func (c *comparison) dropStale(files []wanted) error {
 		kept[w.path] = true
 	}
 	for _, e := range slices.Backward(c.old.Entries) {
-		if kept[e.Path] {
+		if kept[e.Path] || e.isSplice() {
 			continue
 		}
 		if err := c.drop(e, removed); err != nil {
@@ -331,7 +365,7 @@ func (c *comparison) drop(e ManifestEntry, removed map[string]bool) error {
 	}
 	removed[literal] = true
 	c.plan.Changes = append(c.plan.Changes, Change{
-		Volume: "root", Path: literal, Op: rootfs.Remove, Before: before, After: State{Type: "absent"}, Reason: "the profile no longer asks for it",
+		Path: literal, Op: rootfs.Remove, Before: before, After: State{Type: "absent"}, Reason: "the profile no longer asks for it",
 		edit: rootfs.Edit{Op: rootfs.Remove, Path: literal},
 	})
 	return nil
@@ -351,9 +385,9 @@ func emptyBut(t rootfs.Tree, dir string, removed map[string]bool) (bool, error) 
 	return true, nil
 }
 
-// maxCompared bounds a file that is hashed to compare it with ours; a larger one
-// cannot be ours.
-const maxCompared = 64 << 20
+// maxHashed bounds a file that is hashed to compare it: an initramfs with all
+// modules and firmware has some hundred megabytes.
+const maxHashed = 2 << 30
 
 // stateOf describes what a literal path holds.
 func stateOf(t rootfs.Tree, literal string) (State, error) {
@@ -371,11 +405,10 @@ func stateOf(t rootfs.Tree, literal string) (State, error) {
 	switch info.Mode.Type() {
 	case 0:
 		s.Type, s.Size = "file", info.Size
-		if info.Size > maxCompared {
+		if info.Size > maxHashed {
 			return s, nil
 		}
-		data, err := rootfs.ReadFile(t, literal, maxCompared)
-		s.SHA256 = hash(data)
+		s.SHA256, err = hashOf(t, literal, info.Size, nil)
 		return s, err
 	case fs.ModeDir:
 		s.Type = "directory"
@@ -387,6 +420,21 @@ func stateOf(t rootfs.Tree, literal string) (State, error) {
 		s.Type = "other"
 		return s, nil
 	}
+}
+
+// hashOf is the SHA-256 of the first size bytes of a file, with data behind them.
+func hashOf(t rootfs.Tree, literal string, size int64, data []byte) (string, error) {
+	f, err := t.Open(literal)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, size)); err != nil {
+		return "", fmt.Errorf("cannot read %s: %w", literal, err)
+	}
+	sum.Write(data)
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // unixMode gives the permission bits as chmod(1) numbers them.

@@ -2,58 +2,162 @@ package builder
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/kerngate/kerngate/builder/bootentry"
 	"github.com/kerngate/kerngate/builder/kernel"
 	"github.com/kerngate/kerngate/builder/modprobe"
 	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/sideeffect"
 	"github.com/kerngate/kerngate/builder/unit"
 	"github.com/kerngate/kerngate/initcheck/kver"
 	"github.com/kerngate/kerngate/profiles"
 )
 
-// surroundings finds what in the rest of the tree would take away the effect of
-// what we write, and what the user should know.
-func surroundings(t rootfs.Tree, p profiles.Profile) (found []obstacle, warnings []string, err error) {
-	kernels, err := kernel.List(t)
+// surrounding is what the tree holds beside what we write, as far as it decides what a
+// kernel of the tree loads.
+type surrounding struct {
+	tree     rootfs.Tree
+	kernels  []kernel.Kernel
+	config   *modprobe.Config
+	boot     *bootentry.Config
+	disks    []*ramdisk
+	bad      []obstacle // initramfs images that cannot be read
+	external bool       // the kernel command line comes from elsewhere
+	indexes  map[string]*modprobe.Index
+}
+
+// look reads the surroundings of a build. The caller closes them.
+func look(t rootfs.Tree, p profiles.Profile) (s *surrounding, err error) {
+	s = &surrounding{tree: t, indexes: map[string]*modprobe.Index{}, external: slices.Contains(p.Accept, profiles.AcceptExternalCmdline)}
+	if s.kernels, err = kernel.List(t); err != nil {
+		return nil, err
+	}
+	if s.config, err = modprobe.ReadConfig(t); err != nil {
+		return nil, err
+	}
+	if s.boot, err = bootentry.Read(t); err != nil {
+		return nil, fmt.Errorf("cannot read the boot entries: %w", err)
+	}
+	var named []string
+	for _, e := range s.boot.Entries {
+		named = append(named, e.Initrds...)
+	}
+	s.disks, s.bad, err = readRamdisks(t, named)
+	return s, err
+}
+
+func (s *surrounding) close() { closeRamdisks(s.disks) }
+
+// index is the module index of a kernel, read once.
+func (s *surrounding) index(k kernel.Kernel) (*modprobe.Index, error) {
+	if known, found := s.indexes[k.Release]; found {
+		return known, nil
+	}
+	index, err := modprobe.ReadIndex(s.tree, k.Modules)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the module index of kernel %s: %w", k.Release, err)
+	}
+	s.indexes[k.Release] = index
+	return index, nil
+}
+
+// obstacles finds what in the rest of the tree would take away the effect of what we
+// write, and what the user should know.
+func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings []string, err error) {
+	if len(blocksBy(p, profiles.BlockInitramfs)) > 0 {
+		found = append(found, s.bad...)
+	}
+	found, warnings, err = s.modprobeObstacles(p, found)
 	if err != nil {
 		return nil, nil, err
 	}
-	blocks := blocksOf(p)
-	found = append(found, builtIns(kernels, blocks)...)
-	lines, err := modprobe.Read(t)
+	more, notes := s.cmdlineObstacles(p)
+	warnings = append(warnings, notes...)
+	found = append(found, more...)
+	certain, possible, err := s.sideEffects(p)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, c := range modprobe.Conflicts(lines, blocks) {
-		found = append(found, obstacle{c.Module, fmt.Sprintf("%s (%s)", c.Why, c.Line), "remove the line from the image"})
-	}
+	found, warnings = append(found, certain...), append(warnings, possible...)
 	if len(p.Gate.Units) > 0 {
-		conflicts, err := unit.Conflicts(t, p.Gate.Units)
+		conflicts, err := unit.Conflicts(s.tree, p.Gate.Units)
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, c := range conflicts {
 			found = append(found, obstacle{c.Path, c.Why, "remove the file from the image"})
 		}
-		warnings = floorWarnings(kernels, p.Kernel.Floor)
+		warnings = append(warnings, floorWarnings(s.kernels, p.Kernel.Floor)...)
 	}
 	return found, warnings, nil
 }
 
-// builtIns are blocked modules that some kernel has built in: modprobe.d cannot
-// keep those out.
-func builtIns(kernels []kernel.Kernel, blocks []modprobe.Block) []obstacle {
-	var out []obstacle
-	for _, k := range kernels {
-		for _, b := range blocks {
-			if k.State(b.Module) == kernel.BuiltIn {
-				out = append(out, obstacle{b.Module, "it is built into kernel " + k.Release + ", where modprobe.d cannot keep it out",
-					"use a kernel that has it as a module or not at all; this version does not write kernel command lines"})
-			}
+// modprobeObstacles finds lines of modprobe.d, and of the kernels' own soft
+// dependencies, that undo a block.
+func (s *surrounding) modprobeObstacles(p profiles.Profile, found []obstacle) (_ []obstacle, warnings []string, err error) {
+	lines, blocks := s.config.Lines(), blocksOf(p)
+	if len(blocks) == 0 {
+		return found, nil, nil
+	}
+	for _, k := range s.kernels {
+		index, err := s.index(k)
+		if err != nil {
+			return nil, nil, err
+		}
+		lines = append(lines, index.Softdeps()...)
+	}
+	for _, c := range modprobe.Conflicts(lines, blocks) {
+		found = append(found, obstacle{c.Module, fmt.Sprintf("%s (%s)", c.Why, c.Line), "remove the line from the image"})
+	}
+	for _, m := range s.config.MaskedBlock() {
+		warnings = append(warnings, fmt.Sprintf("%s has no effect: %s has the same name and hides it", m.File, m.By))
+	}
+	for _, n := range modprobe.Notes(lines, blocks) {
+		warnings = append(warnings, n.String())
+	}
+	return found, warnings, nil
+}
+
+// sideEffects finds who would miss a blocked module: as obstacles those who certainly
+// will and whom nobody gave up, as warnings the others.
+func (s *surrounding) sideEffects(p profiles.Profile) (certain []obstacle, possible []string, err error) {
+	report, err := s.effects(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	refused := report.Refused(p.Accept)
+	for _, e := range report.Effects {
+		text := fmt.Sprintf("%s needs %s (%s): %s", e.Who, strings.Join(e.Modules, ", "), strings.Join(e.Evidence, "; "), e.Breaks)
+		isRefused := slices.ContainsFunc(refused, func(r sideeffect.Effect) bool { return r.Who == e.Who && r.Accept == e.Accept && e.Certain })
+		if !isRefused {
+			possible = append(possible, text)
+			continue
+		}
+		certain = append(certain, obstacle{e.Who, text, fmt.Sprintf("give --accept %s if that is meant, or take the modules out of the profile", e.Accept)})
+	}
+	for _, unread := range report.Unread {
+		possible = append(possible, "not looked into for users of blocked modules: "+unread)
+	}
+	return certain, possible, nil
+}
+
+func (s *surrounding) effects(p profiles.Profile) (sideeffect.Report, error) {
+	query := sideeffect.Query{}
+	for _, m := range p.Modules {
+		if len(m.Block) > 0 || m.Remove {
+			query.Blocked = append(query.Blocked, m.Name)
 		}
 	}
-	return out
+	for _, e := range s.boot.Entries {
+		query.CommandLines = append(query.CommandLines, sideeffect.CommandLine{Where: e.String(), Text: e.CommandLine})
+	}
+	report, err := sideeffect.Find(s.tree, profiles.KnownSideEffects(), query)
+	if err != nil {
+		return report, fmt.Errorf("cannot look for users of blocked modules: %w", err)
+	}
+	return report, nil
 }
 
 // floorWarnings says which kernels the gate will refuse.

@@ -21,8 +21,10 @@ type Verification struct {
 	Digest   string   `json:"profile_digest"`
 	Conforms bool     `json:"conforms"` // every check is OK
 	Checks   []Check  `json:"checks"`
-	Open     []string `json:"open"` // load paths that this version does not close
+	Open     []string `json:"open"` // load paths that stay open, in words
 	Warnings []string `json:"warnings"`
+	// LoadPaths are all ways to load each of the profile's modules, by module and kernel.
+	LoadPaths []LoadPath `json:"load_paths"`
 }
 
 // Verify holds a tree against a profile: everything wanted is there, unchanged,
@@ -32,7 +34,7 @@ func Verify(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSource
 	if err != nil {
 		return nil, err
 	}
-	v := &Verification{Profile: p.Name, Digest: p.Digest(), Open: openPaths(p), Warnings: plan.Warnings}
+	v := &Verification{Profile: p.Name, Digest: p.Digest(), LoadPaths: []LoadPath{}, Warnings: plan.Warnings}
 	differs := map[string]Change{}
 	for _, c := range plan.Changes {
 		differs[c.Path] = c
@@ -47,11 +49,14 @@ func Verify(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSource
 	}
 	for _, c := range plan.Changes {
 		if _, left := differs[c.Path]; left {
-			v.fail(c.Path, fmt.Sprintf("it is %s, want %s: %s", c.Before, c.After, c.Reason))
+			v.fail(c.Path, orElse(c.missed, fmt.Sprintf("it is %s, want %s: %s", c.Before, c.After, c.Reason)))
 		}
 	}
 	for _, o := range obstacles {
 		v.fail(o.what, o.why)
+	}
+	if err := v.addPaths(t, p); err != nil {
+		return nil, err
 	}
 	v.Conforms = v.failures() == 0
 	return v, nil
@@ -78,16 +83,59 @@ func (v *Verification) failures() int {
 	return n
 }
 
-// openPaths names the ways in which a blocked module can still be loaded. Which
-// those are was measured by booting: modprobe.d binds modprobe(8) alone.
-func openPaths(p profiles.Profile) []string {
-	names := moduleNames(blocksOf(p))
-	if len(names) == 0 {
-		return []string{}
+// addPaths looks at every way to load a module of the profile on every kernel.
+func (v *Verification) addPaths(t rootfs.Tree, p profiles.Profile) error {
+	s, err := look(t, p)
+	if err != nil {
+		return err
 	}
-	list := strings.Join(names, ", ")
-	return []string{
-		"insmod and modprobe -i by root: " + list + " (closed only by the kernel command line, which this version does not write)",
-		"loading from an initramfs: " + list + " (this version does not look into initramfs images)",
+	defer s.close()
+	machines, err := s.machines()
+	if err != nil {
+		return err
 	}
+	for _, m := range p.Modules {
+		closed, failed := 0, false
+		for _, k := range machines {
+			paths, err := k.paths(m.Known)
+			if err != nil {
+				return err
+			}
+			k.wants(paths, m)
+			for _, l := range paths {
+				if l.Open() && l.Wanted {
+					v.fail(m.Name, fmt.Sprintf("kernel %s: %s is open: %s", l.Kernel, l.Path, l.By))
+					failed = true
+				} else if !l.Open() {
+					closed++
+				}
+			}
+			v.LoadPaths = append(v.LoadPaths, paths...)
+		}
+		if closed > 0 && !failed {
+			v.Checks = append(v.Checks, Check{What: m.Name, OK: true, Text: fmt.Sprintf("closed load paths: %d", closed)})
+		}
+	}
+	v.Open = openPaths(v.LoadPaths)
+	return nil
+}
+
+// openPaths names the ways that stay open, a line for each kernel and way.
+func openPaths(all []LoadPath) []string {
+	out := []string{}
+	modules := map[string][]string{}
+	for _, l := range all {
+		if !l.Open() {
+			continue
+		}
+		key := l.Path + " on kernel " + l.Kernel
+		if modules[key] == nil {
+			out = append(out, key)
+		}
+		modules[key] = append(modules[key], l.Module)
+	}
+	for i, key := range out {
+		out[i] = key + ": " + strings.Join(modules[key], ", ")
+	}
+	return out
 }

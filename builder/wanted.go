@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/kerngate/kerngate/builder/checker"
+	"github.com/kerngate/kerngate/builder/initramfs"
 	"github.com/kerngate/kerngate/builder/modprobe"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/builder/unit"
@@ -63,6 +64,11 @@ func wantedFiles(t rootfs.Tree, p profiles.Profile, source CheckerSource) ([]wan
 			reason: "block " + strings.Join(moduleNames(blocks), ", "),
 		})
 	}
+	kept, err := generatorFiles(t, p)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, kept...)
 	if len(p.Gate.Units) == 0 {
 		if p.Kernel.Floor != "" {
 			return nil, problem("add [gate] with units to the profile, or extend it", "profile %s has a kernel floor and gates no unit: nothing would enforce it", p.Name)
@@ -108,6 +114,23 @@ func gateFiles(t rootfs.Tree, p profiles.Profile, source CheckerSource) ([]wante
 	return out, nil
 }
 
+// generatorFiles keep the block in the initramfs images that the system writes later.
+func generatorFiles(t rootfs.Tree, p profiles.Profile) ([]wanted, error) {
+	blocks := blocksBy(p, profiles.BlockInitramfs)
+	if len(blocks) == 0 {
+		return nil, nil
+	}
+	files, err := initramfs.GeneratorFiles(t, header(p), moduleNames(blocks))
+	if err != nil {
+		return nil, err
+	}
+	var out []wanted
+	for _, f := range files {
+		out = append(out, wanted{path: f.Path, op: rootfs.WriteFile, mode: f.Mode, data: f.Data, reason: f.Reason})
+	}
+	return out, nil
+}
+
 // requireSystemd refuses to lay a gate where nothing would heed it.
 func requireSystemd(t rootfs.Tree) error {
 	for _, name := range []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd"} {
@@ -143,10 +166,17 @@ func Policy(p profiles.Profile) policy.Policy {
 	return out
 }
 
+// blocksOf lists the modules that modprobe.d names. A block in the initramfs is among
+// them: who writes the next initramfs copies modprobe.d into it.
 func blocksOf(p profiles.Profile) []modprobe.Block {
+	return blocksBy(p, profiles.BlockModprobe, profiles.BlockInitramfs)
+}
+
+// blocksBy lists the modules that a profile blocks by one of some mechanisms.
+func blocksBy(p profiles.Profile, by ...profiles.Block) []modprobe.Block {
 	var out []modprobe.Block
 	for _, m := range p.Modules {
-		if slices.Contains(m.Block, profiles.BlockModprobe) {
+		if slices.ContainsFunc(m.Block, func(b profiles.Block) bool { return slices.Contains(by, b) }) {
 			out = append(out, modprobe.Block{Module: m.Name, Reason: m.Reason, Aliases: m.Known.Aliases})
 		}
 	}

@@ -1,5 +1,11 @@
 package profiles
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // Accept names a side effect of a build that the author of a profile wants all the same.
 // Where it is certain that a build has a side effect, and nobody accepts it, the build is
 // refused.
@@ -31,6 +37,20 @@ func Accepts() []Accept {
 		AcceptAFALG, AcceptAFS, AcceptDiskIntegrity, AcceptBridgeSNAT, AcceptExternalCmdline, AcceptFIPS, AcceptWPAN,
 		AcceptIPsec, AcceptKTLS, AcceptDuplication, AcceptPedit, AcceptRDS,
 	}
+}
+
+// Accepting gives the profile with more words accepted. One that is not known is an
+// error.
+func (p Profile) Accepting(more []string) (Profile, error) {
+	for _, word := range more {
+		if !slices.Contains(Accepts(), Accept(word)) {
+			return Profile{}, fmt.Errorf("accept: %q is not known, want one of %s", word, strings.Join(words(Accepts()), ", "))
+		}
+		p.Accept = append(slices.Clone(p.Accept), Accept(word))
+	}
+	slices.Sort(p.Accept)
+	p.Accept = slices.Compact(p.Accept)
+	return p, nil
 }
 
 // words is for checks of what a file says.

@@ -196,7 +196,7 @@ func TestDigest(t *testing.T) {
 		"watched only": {"[gate]", "block = []\n[gate]", false},
 		"one block":    {"[gate]", "block = [\"modprobe\"]\n[gate]", false},
 		"remove":       {"[gate]", "remove = true\n[gate]", false},
-		"accept":       {"[[module]]", "accept = [\"ipsec\"]\n[[module]]", false},
+		"accept":       {"[[module]]", "accept = [\"ipsec\"]\n[[module]]", true},
 		"accept none":  {"[[module]]", "accept = []\n[[module]]", true},
 		"refuse_if":    {"[gate]", "refuse_if = [\"loaded\"]\n[gate]", false},
 		"one unit":     {`, "b.service"`, "", false},

@@ -87,7 +87,8 @@ func (p Profile) CVEs() []string {
 
 // Digest identifies what the profile asks for: "sha256:" and 64 hexadecimal digits
 // over a canonical form. Where the profile was read from, how its parts were split
-// over files, the order of its units, and the table of known modules do not count.
+// over files, the order of its units, the table of known modules, and what side effects
+// are accepted do not count: none of them changes what is written.
 func (p Profile) Digest() string {
 	sum := sha256.Sum256(p.canonical())
 	return "sha256:" + hex.EncodeToString(sum[:])
@@ -106,10 +107,9 @@ func (p Profile) canonical() []byte {
 		Schema                   int
 		Name, Description, Floor string
 		Modules                  []module
-		Accept                   []Accept
 		Units                    []string
 		Recheck                  string
-	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, p.Accept, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck}
+	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck}
 	for _, m := range p.Modules {
 		form.Modules = append(form.Modules, module{m.Name, m.Reason, m.Block, m.Remove, m.RefuseIf})
 	}

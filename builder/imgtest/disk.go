@@ -182,6 +182,7 @@ func WriteRoot(dir, release string) error {
 		{"usr/lib/systemd/libsystemd-shared-252.so", "", 0o644},
 		{"usr/lib/systemd/system/vllm.service", "[Service]\nExecStart=/bin/sleep infinity\n", 0o644},
 		{"usr/lib/systemd/system/sysinit.target.wants/.keep", "", 0o644},
+		{"boot/loader/entries/debian.conf", "title Debian\nlinux /boot/vmlinuz-" + release + "\noptions root=LABEL=root ro quiet\n", 0o644},
 		{"etc/modprobe.d/distribution.conf", "options loop max_loop=8\n", 0o644},
 		{modules + "modules.dep", deps.String(), 0o644},
 		{modules + "modules.builtin", "kernel/fs/ext4/ext4.ko\n", 0o644},

@@ -32,6 +32,7 @@ func newPlan(u *ui) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
+			plan.Locate(target)
 			if err := showPlan(u, args[0], plan, diff); err != nil {
 				return err
 			}

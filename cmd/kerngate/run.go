@@ -159,12 +159,14 @@ func tool() string { return "kerngate " + version }
 type targetFlags struct {
 	profile string
 	root    int
+	accept  []string
 }
 
 func (f *targetFlags) add(cmd *cobra.Command, withProfile bool) {
 	cmd.Flags().IntVar(&f.root, "root", 0, "number of the partition that holds the root file system (default: found by content)")
 	if withProfile {
 		cmd.Flags().StringVarP(&f.profile, "profile", "p", "", "profile: a shipped name (kerngate profile list) or a file")
+		cmd.Flags().StringSliceVar(&f.accept, "accept", nil, "side effects to accept, as in a profile: ipsec, external-cmdline, …")
 	}
 }
 
@@ -173,7 +175,14 @@ func (f *targetFlags) loadProfile() (profiles.Profile, error) {
 	if f.profile == "" {
 		return profiles.Profile{}, usageError{errors.New("no profile: give --profile NAME or --profile FILE")}
 	}
-	return profiles.Load(f.profile)
+	p, err := profiles.Load(f.profile)
+	if err != nil {
+		return p, err
+	}
+	if p, err = p.Accepting(f.accept); err != nil {
+		return p, usageError{err}
+	}
+	return p, nil
 }
 
 // open opens a target whose files can be trusted to be up to date.

@@ -1,0 +1,231 @@
+package builder
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kerngate/kerngate/builder/bootentry"
+	"github.com/kerngate/kerngate/builder/kernel"
+	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/profiles"
+)
+
+// cmdlineWant is what every kernel command line must name: the modules, and of the
+// ones that some kernel has built in the functions that start them.
+func cmdlineWant(kernels []kernel.Kernel, p profiles.Profile) bootentry.Want {
+	w := bootentry.Want{Header: header(p)}
+	for _, m := range p.Modules {
+		if slices.Contains(m.Block, profiles.BlockCmdline) {
+			w.Modules = append(w.Modules, m.Name)
+		}
+		if slices.Contains(m.Block, profiles.BlockInitcall) && builtInSomewhere(kernels, m.Name) {
+			w.Initcalls = append(w.Initcalls, m.Known.Initcall)
+		}
+	}
+	return w
+}
+
+func builtInSomewhere(kernels []kernel.Kernel, module string) bool {
+	return slices.ContainsFunc(kernels, func(k kernel.Kernel) bool { return k.State(module) == kernel.BuiltIn })
+}
+
+// words gives the arguments that say what w says, with blanks between.
+func words(w bootentry.Want) string {
+	var out []string
+	if len(w.Modules) > 0 {
+		out = append(out, "module_blacklist="+strings.Join(w.Modules, ","))
+	}
+	if len(w.Initcalls) > 0 {
+		out = append(out, "initcall_blacklist="+strings.Join(w.Initcalls, ","))
+	}
+	return strings.Join(out, " ")
+}
+
+// parseWords is the inverse of words, for what a manifest says. Other words are
+// nothing of ours.
+func parseWords(text string) (w bootentry.Want) {
+	for word := range strings.FieldsSeq(text) {
+		if names, ok := strings.CutPrefix(word, "module_blacklist="); ok {
+			w.Modules = strings.Split(names, ",")
+		} else if names, ok := strings.CutPrefix(word, "initcall_blacklist="); ok {
+			w.Initcalls = strings.Split(names, ",")
+		}
+	}
+	return w
+}
+
+func unionWant(a, b bootentry.Want) bootentry.Want {
+	return bootentry.Want{Modules: unionOf(a.Modules, b.Modules), Initcalls: unionOf(a.Initcalls, b.Initcalls)}
+}
+
+// lessWant is what of a is not in b.
+func lessWant(a, b bootentry.Want) bootentry.Want {
+	return bootentry.Want{Modules: less(a.Modules, b.Modules), Initcalls: less(a.Initcalls, b.Initcalls)}
+}
+
+func unionOf(a, b []string) []string {
+	out := slices.Concat(a, b)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func less(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(name string) bool { return slices.Contains(b, name) })
+}
+
+func isEmpty(w bootentry.Want) bool { return len(w.Modules)+len(w.Initcalls) == 0 }
+
+// cmdlineSplices puts what a profile wants on every command line. Where anything is to
+// change, all that an earlier build added goes first, so that the order of names does not
+// tell of earlier profiles.
+func (s *surrounding) cmdlineSplices(p profiles.Profile, old *Manifest) ([]splice, []obstacle, error) {
+	want, ours := cmdlineWant(s.kernels, p), oldWords(old)
+	lacking := gaps(s.boot, want)
+	if len(lacking) == 0 && !hasStale(ours, want) {
+		return s.unchangedLines(ours), nil, nil
+	}
+	over := rootfs.NewOverlay(s.tree)
+	touched, refusals, err := withoutOurs(s.boot, ours, over)
+	if err != nil {
+		return nil, nil, err
+	}
+	boot, err := bootentry.Read(over)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot read the boot entries: %w", err)
+	}
+	added := gaps(boot, want)
+	edits, more, err := boot.Splice(want)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot change the kernel command lines: %w", err)
+	}
+	for _, e := range edits {
+		over.Write(e.Path, e.Data)
+		touched[e.Path] = true
+	}
+	out, err := s.lineSplices(touched, over, added, lacking)
+	return out, lineObstacles(append(refusals, more...), want), err
+}
+
+// gaps gives what command lines lack, by the file they are in.
+func gaps(boot *bootentry.Config, want bootentry.Want) map[string]bootentry.Want {
+	out := map[string]bootentry.Want{}
+	if isEmpty(want) {
+		return out
+	}
+	for _, gap := range boot.Missing(want) {
+		out[gap.Entry.Path] = unionWant(out[gap.Entry.Path], gap.Want)
+	}
+	return out
+}
+
+// oldWords is what an earlier build added, by file.
+func oldWords(old *Manifest) map[string]bootentry.Want {
+	out := map[string]bootentry.Want{}
+	if old != nil {
+		for _, e := range old.Entries {
+			if e.Op == opSplice {
+				out[e.Path] = parseWords(e.Added)
+			}
+		}
+	}
+	return out
+}
+
+func hasStale(ours map[string]bootentry.Want, want bootentry.Want) bool {
+	for _, w := range ours {
+		if !isEmpty(lessWant(w, want)) {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutOurs takes off every line what an earlier build added to it.
+func withoutOurs(boot *bootentry.Config, ours map[string]bootentry.Want, over *rootfs.Overlay) (touched map[string]bool, refusals []bootentry.Refusal, err error) {
+	edits, refusals, err := boot.Remove(ours)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot change the kernel command lines: %w", err)
+	}
+	touched = map[string]bool{}
+	for _, e := range edits {
+		touched[e.Path] = true
+		if e.Delete {
+			over.Remove(e.Path)
+		} else {
+			over.Write(e.Path, e.Data)
+		}
+	}
+	return touched, refusals, nil
+}
+
+// lineSplices are the changes that lead to the files of over.
+func (s *surrounding) lineSplices(touched map[string]bool, over *rootfs.Overlay, added, lacking map[string]bootentry.Want) ([]splice, error) {
+	var out []splice
+	for name := range touched {
+		one := splice{path: name, op: opSplice, added: words(added[name]), edit: &rootfs.Edit{Op: rootfs.Remove}}
+		one.reason, one.missed = "kernel command line: "+one.added, "its kernel command line lacks "+words(lacking[name])
+		if one.added == "" {
+			one.reason, one.missed = "the profile no longer asks for it", "its kernel command line has what the profile does not ask for"
+		}
+		data, err := rootfs.ReadFile(over, name, maxBootFile)
+		if err != nil && !isMissing(err) {
+			return nil, err
+		}
+		if err == nil {
+			one.edit = &rootfs.Edit{Op: rootfs.WriteFile, Data: data}
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// maxBootFile bounds a file with command lines that is rewritten: a unified kernel image
+// with an initramfs of all modules has some hundred megabytes.
+const maxBootFile = 1 << 30
+
+func lineObstacles(refusals []bootentry.Refusal, want bootentry.Want) []obstacle {
+	var out []obstacle
+	for _, r := range refusals {
+		out = append(out, obstacle{r.Entry.String(), "its kernel command line cannot be changed: " + r.Why, orElse(r.Hint, "put on it by hand: "+words(want))})
+	}
+	return out
+}
+
+// unchangedLines are the files that have all that an earlier build added.
+func (s *surrounding) unchangedLines(ours map[string]bootentry.Want) []splice {
+	var out []splice
+	for name, w := range ours {
+		if slices.ContainsFunc(s.boot.Entries, func(b bootentry.Entry) bool { return b.Path == name }) {
+			out = append(out, splice{path: name, op: opSplice, added: words(w), reason: "kernel command line: " + words(w)})
+		}
+	}
+	return out
+}
+
+// cmdlineObstacles finds boot loaders whose command lines nobody can see to.
+func (s *surrounding) cmdlineObstacles(p profiles.Profile) (found []obstacle, warnings []string) {
+	want := cmdlineWant(s.kernels, p)
+	if isEmpty(want) {
+		return nil, nil
+	}
+	for _, problem := range s.boot.Problems {
+		found = append(found, obstacle{problem.Path, problem.Why, "put on the kernel command lines that it holds: " + words(want)})
+	}
+	must := "the kernel command line must have: " + words(want)
+	switch starts := slices.ContainsFunc(s.boot.Entries, func(e bootentry.Entry) bool { return !e.Template }); {
+	case s.external:
+		for _, o := range found {
+			warnings = append(warnings, o.String())
+		}
+		return nil, append(warnings, must)
+	case starts:
+		return found, s.boot.Notes
+	case len(s.kernels) == 0:
+		return found, append(warnings, "no boot entry in the image; wherever its kernel is started, "+must)
+	case len(found) == 0:
+		found = append(found, obstacle{"boot entries", "there is none in the image, and root can load any module with insmod unless the kernel command line forbids it",
+			"where this image's kernel is started, put on its command line: " + words(want) + "; then give --accept external-cmdline"})
+	}
+	return found, warnings
+}
