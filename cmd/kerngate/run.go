@@ -148,7 +148,7 @@ Exit codes: 0 done, or the target conforms; 1 it does not conform; 2 usage;
 	}
 	root.PersistentFlags().BoolVar(&u.json, "json", false, "print the result as JSON")
 	root.PersistentFlags().BoolVarP(&u.quiet, "quiet", "q", false, "print no steps on standard error")
-	root.AddCommand(newInspect(u), newPlan(u), newApply(u), newVerify(u), newRecover(u), newProfile(u), newVersion(u))
+	root.AddCommand(newInspect(u), newPlan(u), newApply(u), newVerify(u), newRecover(u), newProfile(u), newAdvisories(u), newVersion(u))
 	return root
 }
 

@@ -2,6 +2,7 @@ package advisories
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -50,6 +51,32 @@ func Format(t Table) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// MarshalJSON gives the table with the keys of the file.
+func (t Table) MarshalJSON() ([]byte, error) {
+	f := form{
+		Schema: schemaVersion, CVE: t.CVE, Name: t.Name, Title: t.Title, Date: t.Date, Source: t.Source, Modules: t.Modules,
+		Introduced: texts(t.Introduced), Fixed: texts(t.Fixed), Never: texts(t.Never),
+	}
+	for i, r := range t.Rows {
+		row := formRow{ID: r.Distribution, Stream: r.Stream, Open: r.Open, Source: r.Source}
+		switch r.State {
+		case advisory.RowFixed:
+			row.Fixed = r.Version
+		case advisory.RowSeen:
+			row.Seen = r.Version
+		case advisory.RowNever:
+			row.Never = true
+		case advisory.RowUnaffected:
+			row.Unaffected = true
+		}
+		if i < len(t.Notes) {
+			row.Note = t.Notes[i]
+		}
+		f.Distribution = append(f.Distribution, row)
+	}
+	return json.Marshal(f)
 }
 
 func texts(releases []kver.Release) []string {

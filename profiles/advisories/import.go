@@ -214,7 +214,8 @@ func importFile(name string, date time.Time, before func(cve string) (Table, boo
 	if err != nil {
 		return Imported{}, err
 	}
-	if base := filepath.Base(name); recordName.MatchString(base) && base != r.Metadata.ID+".json" {
+	own := r.Metadata.ID + ".json"
+	if base := filepath.Base(name); !recordName.MatchString(own) || recordName.MatchString(base) && base != own {
 		return Imported{}, fmt.Errorf("is the record of %.40q", r.Metadata.ID)
 	}
 	if old, found := before(r.Metadata.ID); found {

@@ -31,29 +31,29 @@ type Table struct {
 
 // form is a table as the file has it.
 type form struct {
-	Schema       int       `toml:"schema"`
-	CVE          string    `toml:"cve"`
-	Name         string    `toml:"name"`
-	Title        string    `toml:"title"`
-	Date         string    `toml:"date"`
-	Source       string    `toml:"source"`
-	Modules      []string  `toml:"modules"`
-	Introduced   []string  `toml:"introduced"`
-	Fixed        []string  `toml:"fixed"`
-	Never        []string  `toml:"never"`
-	Distribution []formRow `toml:"distribution"`
+	Schema       int       `toml:"schema" json:"schema"`
+	CVE          string    `toml:"cve" json:"cve"`
+	Name         string    `toml:"name" json:"name,omitempty"`
+	Title        string    `toml:"title" json:"title"`
+	Date         string    `toml:"date" json:"date"`
+	Source       string    `toml:"source" json:"source"`
+	Modules      []string  `toml:"modules" json:"modules,omitempty"`
+	Introduced   []string  `toml:"introduced" json:"introduced,omitempty"`
+	Fixed        []string  `toml:"fixed" json:"fixed,omitempty"`
+	Never        []string  `toml:"never" json:"never,omitempty"`
+	Distribution []formRow `toml:"distribution" json:"distribution,omitempty"`
 }
 
 type formRow struct {
-	ID         string `toml:"id"`
-	Stream     string `toml:"stream"`
-	Fixed      string `toml:"fixed"`
-	Seen       string `toml:"seen"`
-	Open       string `toml:"open"`
-	Never      bool   `toml:"never"`
-	Unaffected bool   `toml:"unaffected"`
-	Source     string `toml:"source"`
-	Note       string `toml:"note"`
+	ID         string `toml:"id" json:"id"`
+	Stream     string `toml:"stream" json:"stream"`
+	Fixed      string `toml:"fixed" json:"fixed,omitempty"`
+	Seen       string `toml:"seen" json:"seen,omitempty"`
+	Open       string `toml:"open" json:"open,omitempty"`
+	Never      bool   `toml:"never" json:"never,omitempty"`
+	Unaffected bool   `toml:"unaffected" json:"unaffected,omitempty"`
+	Source     string `toml:"source" json:"source"`
+	Note       string `toml:"note" json:"note,omitempty"`
 }
 
 // Load reads a table from a regular file.
@@ -178,13 +178,14 @@ func (f form) table(meta toml.MetaData) (Table, error) {
 		}
 		t.Rows, t.Notes = append(t.Rows, row), append(t.Notes, r.Note)
 	}
-	if err := errors.Join(faults...); err != nil {
+	// What could not be read is missing now, and Check says so once more.
+	if err := errors.Join(append(faults, t.Check())...); err != nil {
 		return Table{}, err
 	}
-	if err := t.Check(); err != nil {
+	if err := t.checkNever(); err != nil {
 		return Table{}, err
 	}
-	return t, t.checkNever()
+	return t, nil
 }
 
 // maxLine bounds texts for the reader.
