@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,7 +59,7 @@ func Apply(ctx context.Context, r Request) (*Result, error) {
 		return nil, err
 	}
 	defer target.Close()
-	if err := CheckTarget(target); err != nil {
+	if err := CheckTarget(target, r.Profile); err != nil {
 		return nil, err
 	}
 	apply := applyDisk
@@ -74,9 +75,14 @@ func Apply(ctx context.Context, r Request) (*Result, error) {
 }
 
 // CheckTarget refuses a target in which what a build writes would not be seen by the
-// system that boots from it.
-func CheckTarget(target *image.Target) error {
-	return target.CheckVisible([]string{modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath, unit.EnableLink, "/boot/grub/grub.cfg"})
+// system that boots from it. With the command line set elsewhere, boot entries may
+// well lie elsewhere, too.
+func CheckTarget(target *image.Target, p profiles.Profile) error {
+	names := []string{modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath, unit.EnableLink}
+	if !slices.Contains(p.Accept, profiles.AcceptExternalCmdline) {
+		names = append(names, "/boot/initrd.img")
+	}
+	return target.CheckVisible(names)
 }
 
 // applyDirectory edits a directory in place; the edits are taken back if the

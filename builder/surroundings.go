@@ -69,6 +69,7 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 	if len(blocksBy(p, profiles.BlockInitramfs)) > 0 {
 		found = append(found, s.bad...)
 	}
+	found = append(found, s.builtIns(p)...)
 	found, warnings, err = s.modprobeObstacles(p, found)
 	if err != nil {
 		return nil, nil, err
@@ -92,6 +93,22 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 		warnings = append(warnings, floorWarnings(s.kernels, p.Kernel.Floor)...)
 	}
 	return found, warnings, nil
+}
+
+// builtIns are modules that a profile keeps out in some way, and that some kernel has
+// built in, where only the command line keeps them from starting.
+func (s *surrounding) builtIns(p profiles.Profile) []obstacle {
+	var out []obstacle
+	for _, k := range s.kernels {
+		for _, m := range p.Modules {
+			blocked := (len(m.Block) > 0 || m.Remove) && !slices.Contains(m.Block, profiles.BlockInitcall)
+			if blocked && k.State(m.Name) == kernel.BuiltIn {
+				out = append(out, obstacle{m.Name, "it is built into kernel " + k.Release + ", where only initcall_blacklist= on its command line keeps it out",
+					"add \"initcall\" to the module's block list, or use a kernel that has it as a module or not at all"})
+			}
+		}
+	}
+	return out
 }
 
 // modprobeObstacles finds lines of modprobe.d, and of the kernels' own soft

@@ -23,7 +23,7 @@ func newPlan(u *ui) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			target, err := flags.open(args[0])
+			target, err := flags.open(args[0], profile)
 			if err != nil {
 				return err
 			}

@@ -91,12 +91,12 @@ func TestOnlyCommandsPrintAndExit(t *testing.T) {
 	files := 0
 	for _, top := range []string{"builder", "initcheck", "profiles"} {
 		err := filepath.WalkDir(filepath.Join("../..", top), func(name string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || strings.Contains(name, "bootdisk") {
+			if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 				return err
 			}
 			files++
 			f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-			if err != nil {
+			if err != nil || f.Name.Name == "main" { // a program for tests
 				return err
 			}
 			ast.Inspect(f, func(n ast.Node) bool {

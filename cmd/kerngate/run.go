@@ -186,12 +186,12 @@ func (f *targetFlags) loadProfile() (profiles.Profile, error) {
 }
 
 // open opens a target whose files can be trusted to be up to date.
-func (f *targetFlags) open(name string) (*image.Target, error) {
+func (f *targetFlags) open(name string, p profiles.Profile) (*image.Target, error) {
 	target, err := image.Open(name, image.Options{Root: f.root})
 	if err != nil {
 		return nil, err
 	}
-	if err := builder.CheckTarget(target); err != nil {
+	if err := builder.CheckTarget(target, p); err != nil {
 		target.Close()
 		return nil, err
 	}

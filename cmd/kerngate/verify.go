@@ -20,7 +20,7 @@ func newVerify(u *ui) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			target, err := flags.open(args[0])
+			target, err := flags.open(args[0], profile)
 			if err != nil {
 				return err
 			}
