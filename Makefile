@@ -39,7 +39,7 @@ unit: checkers
 
 # Boot tests share two cores among emulated machines: no second package beside them.
 boot: build
-	$(GO) test -count=1 -p 1 -timeout 40m -tags boot -run '^TestBoot' -v ./builder/ext4/ ./builder/imgtest/ ./builder/image/ ./builder/modprobe/
+	$(GO) test -count=1 -p 1 -timeout 40m -tags boot -run '^TestBoot' -v ./builder/ext4/ ./builder/imgtest/ ./builder/image/ ./builder/modprobe/ ./builder/initramfs/
 
 demo: build
 	testdata/install-tools demo
@@ -53,7 +53,7 @@ lint:
 
 bench: build
 	testdata/install-tools demo
-	$(GO) test -run '^$$' -bench . -benchtime 5x ./builder/
+	$(GO) test -run '^$$' -bench . -benchtime 5x ./builder/ ./builder/initramfs/
 
 soak: checkers
 	$(GO) test -count=1 -timeout 60m -tags soak -run '^(TestKilled|TestSoak)' -v ./...

@@ -3,6 +3,7 @@ package initramfs
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -20,6 +21,7 @@ func BenchmarkBlock(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	syscall.Sync() // what was written so far is not ours to wait for
 	for b.Loop() {
 		blockFile(b, name)
 		b.StopTimer()

@@ -90,7 +90,6 @@ func facts(t *testing.T, img *Image) Facts {
 
 // TestBlockTrees has images in which parents or the files themselves are unusual.
 func TestBlockTrees(t *testing.T) {
-	const config = ConfigPath + "=x"
 	const marker = "/usr/lib/kerngate/initramfs"
 	for _, c := range []struct {
 		name    string

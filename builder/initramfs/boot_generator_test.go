@@ -3,10 +3,12 @@
 package initramfs
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
@@ -75,4 +77,25 @@ func present(t *testing.T, s system, modules []string) []string {
 		}
 	}
 	return out
+}
+
+// TestBootLists has lsinitramfs as the judge of images that Debian made.
+func TestBootLists(t *testing.T) {
+	images, names := 0, 0
+	for _, suite := range []string{"bookworm", "forky"} {
+		image := imgtest.Image(t, suite)
+		for _, release := range image.Kernels {
+			data := readFile(t, filepath.Join(image.Dir, "initrd-"+release))
+			var got []string
+			for _, e := range open(t, []byte(data)).Entries {
+				got = append(got, e.Name)
+			}
+			if want := strings.Fields(judge(t, []byte(data), "initramfs-tools-core", "lsinitramfs")); !slices.Equal(got, want) || len(want) < 100 {
+				t.Errorf("%s %s: got %d names, lsinitramfs lists %d: %q and %q differ", suite, release, len(got), len(want), difference(got, want), difference(want, got))
+			}
+			images++
+			names += len(got)
+		}
+	}
+	t.Logf("%d images, %d names: all agree with lsinitramfs", images, names)
 }

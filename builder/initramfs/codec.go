@@ -117,7 +117,8 @@ func unpackFrame(section *io.SectionReader, codec Codec) (*packed, error) {
 	case LZ4:
 		return &packed{Reader: &lz4Reader{in: in}, close: func() {}}, nil
 	}
-	z, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(2))
+	// One goroutine: decoding in several was slower, and took more memory.
+	z, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return nil, err
 	}

@@ -102,14 +102,14 @@ func ended(err error) error {
 	return err
 }
 
-// skip leaves out n bytes, and writes them to w if that is not nil.
-func (a *archive) skip(n int64, w io.Writer) error {
+// skip leaves out n bytes, or writes them to all of to.
+func (a *archive) skip(n int64, to ...io.Writer) error {
 	if n > a.left {
 		return fmt.Errorf("more than %d bytes unpacked, or too many for so few packed: %w", int64(maxUnpacked), ErrLimit)
 	}
 	a.left -= n
-	if w != nil {
-		copied, err := io.CopyN(w, a.in, n)
+	if len(to) > 0 {
+		copied, err := io.CopyN(io.MultiWriter(to...), a.in, n)
 		a.pos += copied
 		return ended(err)
 	}
@@ -124,7 +124,7 @@ func (a *archive) skip(n int64, w io.Writer) error {
 }
 
 // align goes on to the next multiple of four.
-func (a *archive) align() error { return a.skip(-a.pos&3, nil) }
+func (a *archive) align() error { return a.skip(-a.pos & 3) }
 
 // zeros leaves out zero bytes and gives the byte behind them; io.EOF if there is
 // none.
@@ -172,7 +172,7 @@ func (a *archive) next() (e *Entry, checksum *uint32, err error) {
 		return nil, nil, err
 	}
 	if e.Name == trailer {
-		return nil, nil, a.skip(int64(e.Size), nil)
+		return nil, nil, a.skip(int64(e.Size))
 	}
 	if err := a.align(); err != nil {
 		return nil, nil, err
@@ -223,16 +223,16 @@ func (a *archive) target(e *Entry) error {
 // content leaves out the content of a regular file, or keeps it if asked to.
 func (a *archive) content(e *Entry, checksum *uint32, keep bool) error {
 	if e.kind() == modeRegular && e.Size > 0 {
-		var to io.Writer
 		var kept bytes.Buffer
 		var got sum
-		switch {
-		case keep:
-			to = io.MultiWriter(&kept, &got)
-		case checksum != nil:
-			to = &got
+		var to []io.Writer
+		if keep {
+			to = append(to, &kept)
 		}
-		if err := a.skip(int64(e.Size), to); err != nil {
+		if checksum != nil {
+			to = append(to, &got)
+		}
+		if err := a.skip(int64(e.Size), to...); err != nil {
 			return err
 		}
 		if checksum != nil && uint32(got) != *checksum {

@@ -152,7 +152,7 @@ func (img *Image) unpackAgain(e *Entry) ([]byte, error) {
 	}
 	defer p.close()
 	a := &archive{in: bufio.NewReaderSize(p, bufferBytes), left: maxUnpacked}
-	if err := a.skip(e.pos, nil); err != nil {
+	if err := a.skip(e.pos); err != nil {
 		return nil, err
 	}
 	data := make([]byte, e.Size)
