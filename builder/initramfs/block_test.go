@@ -290,3 +290,12 @@ func TestRefusalsAreTold(t *testing.T) {
 		t.Errorf("got %v, want ErrRefused", err)
 	}
 }
+
+// TestPaddedStart: at least four zeros, and a multiple of 512.
+func TestPaddedStart(t *testing.T) {
+	for keep, want := range map[int64]int64{1: 512, 508: 512, 509: 1024, 512: 1024, 1020: 1024, 1021: 1536} {
+		if got := paddedStart(keep); got != want {
+			t.Errorf("behind %d bytes: start is %d, want %d", keep, got, want)
+		}
+	}
+}
