@@ -3,7 +3,6 @@ package initcheck
 import (
 	"fmt"
 
-	"github.com/kerngate/kerngate/initcheck/kver"
 	"github.com/kerngate/kerngate/initcheck/policy"
 )
 
@@ -39,42 +38,16 @@ func (v Verdict) Add(f Finding) Verdict {
 // Decide applies the policy to the facts. It is pure: the same facts and policy
 // give the same verdict. It passes only when there is a rule and every rule passes.
 func Decide(f Facts, p policy.Policy) Verdict {
-	v := Verdict{Pass: true}
-	if p.Floor != "" {
-		v = v.Add(f.floor(p.Floor))
-	}
-	for _, m := range p.Modules {
-		if len(m.RefuseIf) == 0 {
-			v = v.Add(doubt("module "+m.Name, "the policy names module %q but no condition to refuse on", m.Name))
-		}
-		for _, c := range m.RefuseIf {
-			v = v.Add(f.module(m, c))
-		}
-	}
-	if len(v.Findings) == 0 {
-		v = v.Add(doubt("policy", "the policy decides nothing: it has neither a floor nor a module"))
-	}
-	return v
+	return Sum(Explain(f, p))
 }
 
-func (f Facts) floor(text string) Finding {
-	const rule = "floor"
-	floor, err := kver.ParseFloor(text)
-	if err != nil {
-		return doubt(rule, "cannot read the floor of the policy: %v", err)
+// Sum is the verdict that findings come to. Nothing to sum refuses.
+func Sum(all []Explanation) Verdict {
+	v := Verdict{Pass: len(all) > 0}
+	for _, e := range all {
+		v = v.Add(e.Finding)
 	}
-	running, err := kver.ParseRunning(f.Release, f.Version)
-	if err != nil {
-		return doubt(rule, "cannot tell which kernel runs: %v", err)
-	}
-	name := f.Release
-	if plain, err := kver.Parse(f.Release); err == nil && plain != running {
-		name += ", which is " + running.String() + ","
-	}
-	if kver.Compare(running, floor) < 0 {
-		return Finding{rule, Refuse, fmt.Sprintf("kernel %s is below the floor %s", name, floor)}
-	}
-	return Finding{rule, Pass, fmt.Sprintf("kernel %s is not below the floor %s", name, floor)}
+	return v
 }
 
 // module decides one condition on one module.

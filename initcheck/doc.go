@@ -15,6 +15,6 @@
 // # What is left out
 //
 // Nothing here asks the kernel by trying: opening an AF_ALG or AF_RXRPC socket
-// loads the very module that it looks for. Nothing tells whether a kernel has a
-// fix that its release number does not show.
+// loads the very module that it looks for. Whether a kernel has a fix is told by
+// what its maker says of it (package advisory), never by trying the flaw.
 package initcheck

@@ -1,6 +1,9 @@
 package initcheck
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Facts is what is known about the running system. The zero value knows nothing,
 // and every rule decided by it is a doubt.
@@ -13,6 +16,19 @@ type Facts struct {
 
 	Present   Set // directories in /sys/module; extra evidence
 	Protocols Set // first column of /proc/net/protocols; extra evidence
+
+	Kernel KernelFacts // only where the policy has advisories
+}
+
+// KernelFacts is what else tells who built the running kernel, and what it can load.
+type KernelFacts struct {
+	Signature   string // /proc/version_signature; empty: there is none
+	ID          string // ID in os-release; empty: unknown
+	VersionID   string // VERSION_ID in os-release; empty: unknown
+	LivePatched bool   // /sys/kernel/livepatch lists a patch, or could not be read
+	Denied      Set    // modules that module_blacklist= keeps the kernel from loading
+	Available   Set    // modules in modules.dep of this release
+	Now         time.Time
 }
 
 // Set is what one source lists, or why it could not be read. The zero value is a

@@ -19,15 +19,15 @@ const sizeBudget = 3 << 20
 // allowed are the packages outside the standard library that the checker may link.
 func allowed(pkg string) bool {
 	return slices.Contains([]string{
-		"github.com/BurntSushi/toml",
-		"github.com/BurntSushi/toml/internal",
 		"github.com/coreos/go-systemd/v22/daemon",
 		"github.com/coreos/go-systemd/v22/journal",
 		"github.com/kerngate/kerngate/cmd/initcheck",
 		"github.com/kerngate/kerngate/initcheck",
+		"github.com/kerngate/kerngate/initcheck/advisory",
 		"github.com/kerngate/kerngate/initcheck/command",
 		"github.com/kerngate/kerngate/initcheck/kver",
 		"github.com/kerngate/kerngate/initcheck/notify",
+		"github.com/kerngate/kerngate/initcheck/pkgver",
 		"github.com/kerngate/kerngate/initcheck/policy",
 		"github.com/kerngate/kerngate/initcheck/probe",
 		"golang.org/x/sys/unix", // by go-systemd's daemon

@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"initcheck/kver":           {},
 	"initcheck/pkgver":         {},
 	"initcheck/advisory":       {"initcheck/kver", "initcheck/pkgver"},
-	"initcheck/policy":         {"initcheck/kver"},
+	"initcheck/policy":         {"initcheck/advisory", "initcheck/kver"},
 	"initcheck":                {"initcheck/"},
 	"cmd/kerngate":             {"builder", "profiles"},
 	"cmd/initcheck":            {"initcheck"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/kerngate/kerngate/initcheck/kver"
@@ -88,7 +89,7 @@ func checkCVE(id string) error {
 }
 
 func checkSource(s string) error {
-	if s == "" || len(s) > maxText || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == ';' }) {
+	if s == "" || len(s) > maxText || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == ';' }) {
 		return fmt.Errorf("source is %.40q, want 1 to %d bytes of text on one line, without a semicolon", s, maxText)
 	}
 	return nil

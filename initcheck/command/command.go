@@ -1,5 +1,5 @@
 // Package command is the command line of initcheck: the verbs check, recheck,
-// status and version, with everything that they touch passed in, so that a test
+// status, explain and version, with everything that they touch passed in, so that a test
 // runs them whole without a real /proc or /run.
 //
 // check is the gate: it removes the stamp, decides, and sets the stamp only on
@@ -42,6 +42,7 @@ Verbs:
   check            decide, and tell it: what initcheck.service runs
   recheck          decide again, silent on pass: what each gated unit runs before it starts
   status [--json]  show the last verdict and its reasons
+  explain          decide now, change nothing, and show for every rule what would change it
   version          show the version
 
 Exit codes: 0 pass or done; 1 refuse, on any doubt too, and 77 from recheck; 2 usage.
@@ -89,6 +90,8 @@ func (p Program) Run(args []string) int {
 	case "status":
 		flags.BoolVar(&asJSON, "json", false, "")
 		run = func() int { return p.status(asJSON) }
+	case "explain":
+		run = p.explain
 	case "version":
 		run = p.version
 	case "help", "-h", "-help", "--help":
@@ -177,10 +180,11 @@ func (p Program) version() int {
 
 // judgement is a verdict and what it was made from.
 type judgement struct {
-	verdict initcheck.Verdict
-	policy  policy.Policy
-	kernel  string
-	boot    probe.Boot
+	verdict   initcheck.Verdict
+	explained []initcheck.Explanation // empty if it did not come to that
+	policy    policy.Policy
+	kernel    string
+	boot      probe.Boot
 }
 
 // judge reads and decides, within the deadline. A read that hangs is left behind:
@@ -218,7 +222,12 @@ func (p Program) decide() judgement {
 		j.verdict = refusal("policy", err)
 		return j
 	}
-	j.verdict = initcheck.Decide(probe.Read(p.Root, u), j.policy)
+	facts := probe.Read(p.Root, u)
+	if len(j.policy.Advisories) > 0 {
+		facts.Kernel = probe.ReadKernel(p.Root, u.Release, p.Now())
+	}
+	j.explained = initcheck.Explain(facts, j.policy)
+	j.verdict = initcheck.Sum(j.explained)
 	return j
 }
 

@@ -5,9 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/kerngate/kerngate/initcheck/advisory"
+	"github.com/kerngate/kerngate/initcheck/kver"
 )
 
 func full() Policy {
@@ -165,18 +171,18 @@ func TestDecodeRefuses(t *testing.T) {
 		{"schema a word", "schema = 1", `schema = "one"`, `schema is "one"`},
 		{"schema missing", "schema = 1\n", "", "schema is missing"},
 		{"schema after a table", "schema = 1\nprofile", "[[module]]\nschema = 1\nprofile", "schema is missing"},
-		{"schema twice", "schema = 1", "schema = 1\nschema = 1", "already been defined"},
+		{"schema twice", "schema = 1", "schema = 1\nschema = 1", "key schema is there twice"},
 		{"profile missing", "profile = \"llm-node\"\n", "", "profile is missing"},
 		{"profile with an escape sequence", "llm-node", `llm\u001b[2J`, "printable text"},
 		{"profile too long", "llm-node", strings.Repeat("x", 257), "at most 256 bytes"},
 		{"digest malformed", "floor", "profile_digest = \"sha256:12\"\nfloor", "profile_digest is"},
-		{"floor a number", `"7.0.6"`, "7.0", "incompatible types"},
+		{"floor a number", `"7.0.6"`, "7.0", "line 3: floor is 7.0, want text in double quotes"},
 		{"floor unparsable", `"7.0.6"`, `"latest"`, `floor: kernel release "latest"`},
 		{"floor of a distribution", `"7.0.6"`, `"7.0.0-22-generic"`, "is no part of an upstream release"},
 		{"unknown key", "floor =", "florr =", "key florr is unknown"},
 		{"key in capitals", "floor =", "FLOOR =", "line 3"},
 		{"unknown key in module", "reason =", "resaon =", "key module.resaon is unknown"},
-		{"key twice", "floor", "floor = \"1.0\"\nfloor", "already been defined"},
+		{"key twice", "floor", "floor = \"1.0\"\nfloor", "key floor is there twice"},
 		{"module name with a dash", "algif_aead", "algif-aead", "want 1 to 64 of a-z, A-Z, 0-9 and _"},
 		{"module name with a blank", "algif_aead", "algif aead", "want 1 to 64 of a-z, A-Z, 0-9 and _"},
 		{"module name empty", "algif_aead", "", "want 1 to 64"},
@@ -200,6 +206,19 @@ func TestDecodeRefuses(t *testing.T) {
 		{"array over two lines", `"loaded", "builtin"`, "\"loaded\",\n\"builtin\"", "line 7"},
 		{"long string", `"7.0.6"`, "\"\"\"7.0.6\"\"\"", "line 3"},
 		{"text after a value", `"7.0.6"`, `"7.0.6" x`, "line 3"},
+		{"escape", "CVE-2026-31431", `\t`, "has an escape"},
+		{"string without an end", `"7.0.6"`, `"7.0.6`, "want text in double quotes"},
+		{"escape at the end", `"7.0.6"`, `"7.0.6\`, "has an escape"},
+		{"list without an end", `"builtin"]`, `"builtin"`, "want a comma and a blank, or the end of the list"},
+		{"list with a comma at the end", `"builtin"]`, `"builtin", ]`, "want text in double quotes"},
+		{"list without commas", `"loaded", "builtin"`, `"loaded" "builtin"`, "want a comma"},
+		{"text behind a list", `"builtin"]`, `"builtin"] x`, "has"},
+		{"accept_fixed without advisories", "floor =", "accept_fixed = true\nfloor =", "are about advisories, and it has none"},
+		{"accept_fixed a word", "floor =", "accept_fixed = yes\nfloor =", "accept_fixed is yes, want true or false"},
+		{"unknown senseless", "floor =", "unknown = \"maybe\"\nfloor =", `unknown is "maybe"`},
+		{"stale senseless", "floor =", "stale = \"maybe\"\nfloor =", `stale is "maybe"`},
+		{"max_age a word", "floor =", "max_age = x\nfloor =", "max_age is x, want a number of days"},
+		{"max_age negative", "floor =", "max_age = -1\nfloor =", "max_age is -1"},
 		{"bytes that are no text", "CVE-2026", "CVE-\xff\xfe", "UTF-8"},
 	}
 	for _, c := range cases {
@@ -307,8 +326,145 @@ func TestEncodeRefuses(t *testing.T) {
 	}
 }
 
+// withAdvisories is a policy with everything that can be said of advisories.
+func withAdvisories() Policy {
+	p := full()
+	p.AcceptFixed, p.AcceptMitigated, p.Unknown, p.MaxAge, p.Stale = true, true, Pass, 180, advisory.StaleWarn
+	p.Advisories = []advisory.Advisory{
+		{CVE: "CVE-2026-31431", Date: "2026-08-21", Source: `kernel "CNA" \ ä`, Modules: []string{"algif_aead"},
+			Introduced: []kver.Release{{Major: 4, Minor: 14}}, Fixed: []kver.Release{{Major: 6, Minor: 12, Patch: 85}, {Major: 7, Candidate: true, RC: 7}},
+			Rows: []advisory.Row{
+				{Distribution: "debian", Stream: "6.12", State: advisory.RowFixed, Version: "6.12.85-1", Source: "DSA-6238-1"},
+				{Distribution: "amzn", Stream: "amzn2023 6.12", State: advisory.RowSeen, Version: "6.12.80-106.156.amzn2023", Open: "6.12.79-101.147.amzn2023", Source: "AWS"},
+				{Distribution: "rhel", Stream: "el7", State: advisory.RowUnaffected, Source: "Red Hat"},
+			}},
+		{CVE: "CVE-2026-46300", Date: "2026-08-21", Source: "kernel CNA", Introduced: []kver.Release{{Major: 3, Minor: 9}}, Fixed: []kver.Release{{Major: 7, Minor: 1}}},
+	}
+	return p
+}
+
+const goldenAdvisories = `accept_fixed = true
+accept_mitigated = true
+unknown = "pass"
+max_age = 180
+stale = "warn"
+
+[[module]]
+name = "algif_aead"
+refuse_if = ["loaded", "builtin"]
+reason = "CVE-2026-31431"
+
+[[module]]
+name = "rxrpc"
+refuse_if = ["loaded"]
+reason = "CVE-2026-43500, \"Dirty Frag\" [{'ä'}] # \\ ="
+
+[[advisory]]
+cve = "CVE-2026-31431"
+date = "2026-08-21"
+source = "kernel \"CNA\" \\ ä"
+modules = ["algif_aead"]
+introduced = ["4.14"]
+fixed = ["6.12.85", "7.0-rc7"]
+rows = ["debian; 6.12; fixed; 6.12.85-1; ; DSA-6238-1", "amzn; amzn2023 6.12; seen; 6.12.80-106.156.amzn2023; 6.12.79-101.147.amzn2023; AWS", "rhel; el7; unaffected; ; ; Red Hat"]
+
+[[advisory]]
+cve = "CVE-2026-46300"
+date = "2026-08-21"
+source = "kernel CNA"
+introduced = ["3.9"]
+fixed = ["7.1"]
+# end sha256=`
+
+func TestAdvisoriesReadBack(t *testing.T) {
+	data, err := Encode(withAdvisories())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(data), goldenAdvisories) {
+		t.Errorf("Encode gives\n%s\nwant in it\n%s", data, goldenAdvisories)
+	}
+	got, err := Decode(data)
+	if err != nil || !reflect.DeepEqual(got, withAdvisories()) {
+		t.Errorf("Decode gives %+v, %v, want %+v", got, err, withAdvisories())
+	}
+}
+
+func TestAdvisoriesRefused(t *testing.T) {
+	whole, err := Encode(withAdvisories())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := string(whole[:bytes.LastIndex(whole, []byte(endPrefix))])
+	for _, c := range []struct{ name, old, new, want string }{
+		{"unknown key", "date =", "dote =", "key advisory.dote is unknown"},
+		{"key twice", "date =", "cve = \"x\"\ndate =", "key advisory.cve is there twice"},
+		{"same CVE twice", "CVE-2026-46300", "CVE-2026-31431", "it stands there twice"},
+		{"release senseless", `"7.0-rc7"`, `"7.0-rc"`, "advisory.fixed has an element that does not read"},
+		{"row too short", "; DSA-6238-1", "", "has 5 fields, want 6"},
+		{"row state", "; fixed; ", "; mended; ", "state is"},
+		{"fixed missing", `fixed = ["7.1"]`, "", "fixed has 0 releases"},
+		{"fixed a text", `fixed = ["7.1"]`, `fixed = "7.1"`, "want a list of texts"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			damaged := strings.Replace(sealed, c.old, c.new, 1)
+			if damaged == sealed {
+				t.Fatalf("the case changes nothing: %q is not in the policy", c.old)
+			}
+			if p, err := Decode(seal(damaged)); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Decode gives %+v, %v, want an error with %q", p, err, c.want)
+			}
+		})
+	}
+}
+
+// TestFileIsTOML asks a TOML library what the file says.
+func TestFileIsTOML(t *testing.T) {
+	want := withAdvisories()
+	data, err := Encode(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Schema, Max_age                                int
+		Profile, Profile_digest, Floor, Unknown, Stale string
+		Accept_fixed, Accept_mitigated                 bool
+		Module                                         []struct {
+			Name, Reason string
+			Refuse_if    []string
+		}
+		Advisory []struct {
+			Cve, Date, Source                string
+			Modules, Introduced, Fixed, Rows []string
+		}
+	}
+	meta, err := toml.Decode(string(data), &got)
+	if err != nil || len(meta.Undecoded()) > 0 {
+		t.Fatalf("toml: %v, keys not taken: %v", err, meta.Undecoded())
+	}
+	if got.Schema != want.Schema || got.Profile != want.Profile || got.Profile_digest != want.Digest || got.Floor != want.Floor || got.Max_age != want.MaxAge ||
+		got.Unknown != string(want.Unknown) || got.Stale != string(want.Stale) || !got.Accept_fixed || !got.Accept_mitigated || len(got.Module) != 2 || len(got.Advisory) != 2 {
+		t.Errorf("toml reads %+v, want %+v", got, want)
+	}
+	for i, m := range got.Module {
+		if m.Name != want.Modules[i].Name || m.Reason != want.Modules[i].Reason || len(m.Refuse_if) != len(want.Modules[i].RefuseIf) {
+			t.Errorf("toml reads module %+v, want %+v", m, want.Modules[i])
+		}
+	}
+	for i, a := range got.Advisory {
+		w := want.Advisories[i]
+		if a.Cve != w.CVE || a.Source != w.Source || !slices.Equal(a.Modules, w.Modules) || !slices.Equal(a.Fixed, texts(w.Fixed, kver.Release.String)) || !slices.Equal(a.Rows, texts(w.Rows, advisory.Row.String)) {
+			t.Errorf("toml reads advisory %+v, want %+v", a, w)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{strings.TrimSuffix(golden[:strings.LastIndex(golden, endPrefix)], "\n") + "\n", body} {
+	all, err := Encode(withAdvisories())
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{string(all[:bytes.LastIndex(all, []byte(endPrefix))]), strings.TrimSuffix(golden[:strings.LastIndex(golden, endPrefix)], "\n") + "\n", body} {
 		if _, err := Decode(seal(seed)); err != nil {
 			f.Fatalf("seed: %v", err)
 		}

@@ -2,6 +2,8 @@
 // image, and the checker, which reads it at boot.
 package policy
 
+import "github.com/kerngate/kerngate/initcheck/advisory"
+
 // Where the two programs meet in a running system.
 const (
 	File   = "/usr/lib/kerngate/policy.toml" // written by the builder
@@ -14,7 +16,7 @@ const (
 const Schema = 1
 
 // Limit is the largest policy file in bytes that Decode takes: a thousand modules
-// fit in a tenth of it.
+// fit in a tenth of it, and so do all the advisories that are shipped.
 const Limit = 1 << 20
 
 // Condition is a state of a module that makes the checker refuse.
@@ -26,18 +28,35 @@ const (
 	BuiltIn Condition = "builtin" // it stands in modules.builtin of the running kernel
 )
 
+// Answer is what the checker does where it finds no answer.
+type Answer string
+
+// The answers.
+const (
+	Refuse Answer = "refuse"
+	Pass   Answer = "pass"
+)
+
 // Policy is what the checker decides by.
 type Policy struct {
-	Schema  int      `toml:"schema"`
-	Profile string   `toml:"profile"`         // name of the profile it was made from
-	Digest  string   `toml:"profile_digest"`  // "sha256:…" of that profile, flattened
-	Floor   string   `toml:"floor,omitempty"` // lowest kernel release allowed; empty: no floor
-	Modules []Module `toml:"module,omitempty"`
+	Schema  int
+	Profile string // name of the profile it was made from
+	Digest  string // "sha256:…" of that profile, flattened; empty: not known
+	Floor   string // lowest kernel release allowed; empty: no floor
+	// AcceptFixed lets a kernel below the floor pass that has the fix for every advisory.
+	AcceptFixed bool
+	// AcceptMitigated takes an advisory for closed whose modules nothing can load.
+	AcceptMitigated bool
+	Unknown         Answer         // on an advisory without an answer, above the floor; empty: Refuse
+	MaxAge          int            // days that an advisory holds; 0: for ever
+	Stale           advisory.Stale // what becomes of fixed after that; empty: unknown
+	Modules         []Module
+	Advisories      []advisory.Advisory
 }
 
 // Module is one module that the checker looks for.
 type Module struct {
-	Name     string      `toml:"name"` // as in /proc/modules, with underscores
-	RefuseIf []Condition `toml:"refuse_if"`
-	Reason   string      `toml:"reason"` // why, for the report: "CVE-2026-31431"
+	Name     string // as in /proc/modules, with underscores
+	RefuseIf []Condition
+	Reason   string // why, for the report: "CVE-2026-31431"
 }

@@ -7,6 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/kerngate/kerngate/initcheck/advisory"
 	"github.com/kerngate/kerngate/initcheck/kver"
 )
 
@@ -16,6 +17,8 @@ const (
 	maxName = 64
 	// maxText bounds what goes into one line of a report or of the kernel log.
 	maxText = 256
+	// maxDays is a century: more is a mistake.
+	maxDays = 36500
 	// maxFaults bounds the list of faults of a file that is wrong throughout.
 	maxFaults = 20
 )
@@ -47,9 +50,10 @@ func (p Policy) faults() []error {
 			fault("floor: %w", err)
 		}
 	}
-	if p.Floor == "" && len(p.Modules) == 0 {
-		fault("it has neither a floor nor a module, so it decides nothing")
+	if p.Floor == "" && len(p.Modules)+len(p.Advisories) == 0 {
+		fault("it has neither a floor nor a module nor an advisory, so it decides nothing")
 	}
+	faults = append(faults, p.kernelFaults()...)
 	seen := make(map[string]bool, len(p.Modules))
 	for i, m := range p.Modules {
 		for _, err := range m.faults() {
@@ -59,6 +63,37 @@ func (p Policy) faults() []error {
 			fault("module %d (%.64q): it stands there twice", i+1, m.Name)
 		}
 		seen[m.Name] = true
+	}
+	return faults
+}
+
+// kernelFaults is about advisories and what is made of them.
+func (p Policy) kernelFaults() []error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf(format, args...))
+	}
+	if p.Unknown != "" && p.Unknown != Refuse && p.Unknown != Pass {
+		fault("unknown is %.40q, want %q or %q", p.Unknown, Refuse, Pass)
+	}
+	if p.Stale != "" && p.Stale != advisory.StaleUnknown && p.Stale != advisory.StaleWarn {
+		fault("stale is %.40q, want %q or %q", p.Stale, advisory.StaleUnknown, advisory.StaleWarn)
+	}
+	if p.MaxAge < 0 || p.MaxAge > maxDays {
+		fault("max_age is %d, want 0 to %d days", p.MaxAge, maxDays)
+	}
+	if len(p.Advisories) == 0 && (p.AcceptFixed || p.AcceptMitigated || p.MaxAge != 0) {
+		fault("accept_fixed, accept_mitigated and max_age are about advisories, and it has none")
+	}
+	seen := make(map[string]bool, len(p.Advisories))
+	for i, a := range p.Advisories {
+		if err := a.Check(); err != nil {
+			fault("advisory %d (%.40q): %w", i+1, a.CVE, err)
+		}
+		if seen[a.CVE] {
+			fault("advisory %d (%.40q): it stands there twice", i+1, a.CVE)
+		}
+		seen[a.CVE] = true
 	}
 	return faults
 }

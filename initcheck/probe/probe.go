@@ -137,18 +137,22 @@ func builtInLine(line string) (string, error) {
 	return name, nil
 }
 
-// builtIn reads modules.builtin of the release from /usr/lib/modules, or from
-// /lib/modules in a tree that keeps them apart.
 func builtIn(root fs.FS, release string) initcheck.Set {
+	return ofRelease(root, release, "modules.builtin", builtInLine)
+}
+
+// ofRelease reads a list that lies with the modules of a release, in /usr/lib/modules, or in
+// /lib/modules in a tree that keeps them apart.
+func ofRelease(root fs.FS, release, file string, line func(string) (string, error)) initcheck.Set {
 	if release == "" || release == "." || !fs.ValidPath(release) || strings.Contains(release, "/") {
 		return initcheck.Unread("/lib/modules", fmt.Errorf("kernel release %.80q cannot name a directory in it", release))
 	}
 	var missing initcheck.Set
 	for _, dir := range []string{"usr/lib/modules", "lib/modules"} {
-		name := path.Join(dir, release, "modules.builtin")
-		names, err := lines(root, name, builtInLine)
+		name := path.Join(dir, release, file)
+		names, err := lines(root, name, line)
 		if err == nil && len(names) == 0 {
-			// Every kernel has something built in.
+			// Every kernel has something built in, and something to load.
 			err = errors.New("it is empty: it was cut short")
 		}
 		if err == nil {
