@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kerngate/kerngate/builder/bootentry"
 	"github.com/kerngate/kerngate/builder/initramfs"
 	"github.com/kerngate/kerngate/builder/modprobe"
 	"github.com/kerngate/kerngate/builder/rootfs"
@@ -30,15 +31,22 @@ const maxRamdisks = 64
 const maxListed = 4096
 
 // ramdiskPlaces are the directories in which distributions put initramfs images; "*"
-// stands for any one name: a kernel release, or a machine's ID on the ESP.
-var ramdiskPlaces = []string{"/boot", "/efi", "/usr/lib/modules/*", "/lib/modules/*", "/boot/*/*", "/efi/*/*", "/boot/efi/*/*"}
+// stands for any one name: a kernel release, a machine's ID on the ESP, a volume that is
+// mounted below /boot. Debian's kdump-tools has a place of its own.
+var ramdiskPlaces = []string{"/boot", "/boot/*", "/boot/*/*", "/boot/efi/*/*", "/efi", "/efi/*", "/efi/*/*",
+	"/usr/lib/modules/*", "/lib/modules/*", "/var/lib/kdump"}
 
 // readRamdisks opens every initramfs image of a tree: those that boot entries name and
-// those that lie where images lie. An image that cannot be read is an obstacle.
-func readRamdisks(t rootfs.Tree, named []string) (found []*ramdisk, bad []obstacle, err error) {
+// those that lie where images lie. An image that cannot be read is an obstacle; notes
+// tell of images that cannot be seen into.
+func readRamdisks(t rootfs.Tree, entries []bootentry.Entry) (found []*ramdisk, bad []obstacle, notes []string, err error) {
+	named, notes, err := namedRamdisks(t, entries)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	names, err := ramdiskNames(t, named)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	for _, name := range names {
 		r, err := openRamdisk(t, name)
@@ -48,12 +56,50 @@ func readRamdisks(t rootfs.Tree, named []string) (found []*ramdisk, bad []obstac
 			bad = append(bad, obstacle{name, err.Error(), "make the image anew with the system's own tool, or remove it if nothing boots from it"})
 		case err != nil:
 			closeRamdisks(found)
-			return nil, nil, err
+			return nil, nil, nil, err
 		default:
 			found = append(found, r)
+			notes = append(notes, r.hidden()...)
 		}
 	}
-	return found, bad, nil
+	return found, bad, notes, nil
+}
+
+// namedRamdisks gives the images that boot entries name, with a note on each that the
+// tree has not: it may lie on a volume that is not in the image.
+func namedRamdisks(t rootfs.Tree, entries []bootentry.Entry) (named, notes []string, err error) {
+	for _, e := range entries {
+		if e.Source == bootentry.UKI && !e.Template {
+			notes = append(notes, e.Path+": an initramfs inside it is left as it is; only its kernel command line can keep modules out of it")
+		}
+		for _, name := range e.Initrds {
+			if slices.Contains(named, name) {
+				continue
+			}
+			named = append(named, name)
+			if _, err := rootfs.Resolve(t, name); isMissing(err) {
+				notes = append(notes, fmt.Sprintf("%s: its initramfs %s is not in the image; if it is elsewhere, it keeps its modules, and only the kernel command line can keep them out", e, name))
+			} else if err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return named, notes, nil
+}
+
+// nestedRoots are file systems that dracut's squash and erofs modules put the modules of
+// an image into, over the years.
+var nestedRoots = []string{"/squashfs-root.img", "/erofs-root.img", "/squash-root.img", "/squash/root.img"}
+
+// hidden says which file systems inside the image hold modules that nobody sees.
+func (r *ramdisk) hidden() []string {
+	var out []string
+	for _, name := range nestedRoots {
+		if there, err := rootfs.Exists(r.image.Tree(), name); err == nil && there {
+			out = append(out, fmt.Sprintf("%s: modules in the file system %s inside it are left as they are; only the kernel command line can keep them out", r.path, name))
+		}
+	}
+	return out
 }
 
 func openRamdisk(t rootfs.Tree, name string) (*ramdisk, error) {
@@ -102,7 +148,7 @@ func ramdiskNames(t rootfs.Tree, named []string) ([]string, error) {
 	for _, name := range candidates {
 		literal, err := rootfs.Resolve(t, name)
 		if isMissing(err) {
-			continue // a link to nowhere, or an entry whose files are gone: it boots nothing
+			continue // a link to nowhere, or named by an entry and not there
 		}
 		if err != nil {
 			return nil, err
@@ -121,9 +167,12 @@ func ramdiskNames(t rootfs.Tree, named []string) ([]string, error) {
 }
 
 // isRamdiskName goes by the names that the generators give: initrd.img-REL, initrd-REL,
-// initramfs-REL.img, initramfs-linux.img, and initrd or initramfs.img beside a kernel.
+// initramfs-REL.img, initramfs-linux.img, booster-linux.img, and initrd or initramfs.img
+// beside a kernel. On FAT cases do not count.
 func isRamdiskName(name string) bool {
-	return strings.HasPrefix(name, "initrd") || strings.HasPrefix(name, "initramfs")
+	name = strings.ToLower(name)
+	return strings.HasPrefix(name, "initrd") || strings.HasPrefix(name, "initramfs") ||
+		(strings.HasPrefix(name, "booster-") && strings.HasSuffix(name, ".img"))
 }
 
 // expand gives the directories that a place stands for, as literal names.

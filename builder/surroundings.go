@@ -24,6 +24,7 @@ type surrounding struct {
 	boot     *bootentry.Config
 	disks    []*ramdisk
 	bad      []obstacle // initramfs images that cannot be read
+	unseen   []string   // what is known of images that cannot be seen into
 	external bool       // the kernel command line comes from elsewhere
 	indexes  map[string]*modprobe.Index
 }
@@ -40,11 +41,7 @@ func look(t rootfs.Tree, p profiles.Profile) (s *surrounding, err error) {
 	if s.boot, err = bootentry.Read(t); err != nil {
 		return nil, fmt.Errorf("cannot read the boot entries: %w", err)
 	}
-	var named []string
-	for _, e := range s.boot.Entries {
-		named = append(named, e.Initrds...)
-	}
-	s.disks, s.bad, err = readRamdisks(t, named)
+	s.disks, s.bad, s.unseen, err = readRamdisks(t, s.boot.Entries)
 	return s, err
 }
 
@@ -73,6 +70,9 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 	found, warnings, err = s.modprobeObstacles(p, found)
 	if err != nil {
 		return nil, nil, err
+	}
+	if len(blocksBy(p, profiles.BlockInitramfs)) > 0 {
+		warnings = append(warnings, s.unseen...)
 	}
 	more, notes := s.cmdlineObstacles(p)
 	warnings = append(warnings, notes...)
