@@ -17,6 +17,7 @@ import (
 
 	"github.com/kerngate/kerngate/builder/image"
 	"github.com/kerngate/kerngate/builder/imgtest"
+	"github.com/kerngate/kerngate/builder/kernel"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/profiles"
 )
@@ -175,4 +176,56 @@ func initFunction(t *testing.T, ko string) string {
 		}
 	}
 	return ""
+}
+
+// TestBootTableAgreesWithConfigurations holds the symbols of the table against real
+// kernels: what their configuration sets to m has a module file, and nothing else has.
+func TestBootTableAgreesWithConfigurations(t *testing.T) {
+	kernels := 0
+	for _, name := range []string{"bookworm", "bookworm-loads", "trixie-grub", "forky", "forky-sdboot"} {
+		target, err := image.Open(imgtest.Image(t, name).Disk, image.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer target.Close()
+		list, err := kernel.List(target.Tree())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range list {
+			compareStates(t, target.Tree(), k)
+			kernels++
+		}
+	}
+	if kernels < 5 {
+		t.Fatalf("%d kernels compared, want at least 5", kernels)
+	}
+}
+
+func compareStates(t *testing.T, tree rootfs.Tree, k kernel.Kernel) {
+	t.Helper()
+	config, err := k.Config(tree)
+	if err != nil || config.Path == "" {
+		t.Fatalf("%s: configuration %q, %v, want one", k.Release, config.Path, err)
+	}
+	data, err := rootfs.ReadFile(tree, config.Path, 4<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := 0
+	for _, m := range profiles.KnownModules() {
+		want := kernel.NotBuilt
+		switch text := "\n" + string(data); {
+		case strings.Contains(text, "\nCONFIG_"+m.Config+"=m\n"):
+			want = kernel.Loadable
+			built++
+		case strings.Contains(text, "\nCONFIG_"+m.Config+"=y\n"):
+			want = kernel.BuiltIn
+			built++
+		}
+		if got := k.StateBy(config, m.Name, m.Config); got != want {
+			t.Errorf("%s: %s is %s, but %s makes it %s", k.Release, m.Name, got, m.Config, want)
+		}
+	}
+	t.Logf("%s: %d of %d modules built, as %s says", k.Release, built, len(profiles.KnownModules()), config.Path)
 }

@@ -13,6 +13,7 @@ import (
 // ModuleInfo is what is known of a kernel module.
 type ModuleInfo struct {
 	Name     string `json:"name"`     // as in /proc/modules: underscores, xt_TEE with its capitals
+	Config   string `json:"config"`   // Kconfig symbol that builds it, without CONFIG_
 	Initcall string `json:"initcall"` // function name for initcall_blacklist=; empty: it has none
 	// Aliases are the names that the kernel asks modprobe for, beside Name: "net-pf-38",
 	// "algif-aead", "xfrm-type-2-50". Sorted.
@@ -36,6 +37,7 @@ type knownTable struct {
 
 type knownRow struct {
 	Name     string   `toml:"name"`
+	Config   string   `toml:"config"`
 	Initcall string   `toml:"initcall"`
 	Aliases  []string `toml:"aliases"`
 	Depends  []string `toml:"depends"`
@@ -71,7 +73,7 @@ func (t knownTable) infos() []ModuleInfo {
 	infos := make([]ModuleInfo, len(t.Module))
 	for i, r := range t.Module {
 		infos[i] = ModuleInfo{
-			Name: r.Name, Initcall: r.Initcall, Aliases: r.Aliases, Depends: r.Depends,
+			Name: r.Name, Config: r.Config, Initcall: r.Initcall, Aliases: r.Aliases, Depends: r.Depends,
 			Dependants: []string{}, Family: r.Family, CVEs: r.CVEs, Source: r.Source,
 		}
 		if r.Source == "" {

@@ -44,6 +44,7 @@ func TestKnownTable(t *testing.T) {
 
 var (
 	moduleForm   = regexp.MustCompile(`^[a-zA-Z0-9_]+$`)
+	configForm   = regexp.MustCompile(`^[A-Z][A-Z0-9_]+$`)
 	functionForm = regexp.MustCompile(`^[a-z_][a-z0-9_]+$`)
 	aliasForm    = regexp.MustCompile(`^[a-zA-Z0-9_]+(-[a-zA-Z0-9_]+)+$|^ip6?t_[A-Z]+$`)
 	noInit       = []string{"nf_dup_ipv4", "nf_dup_ipv6"} // libraries: modules without a function to run
@@ -57,6 +58,9 @@ func checkRow(t *testing.T, r knownRow) {
 	}
 	if !functionForm.MatchString(r.Initcall) && !slices.Contains(noInit, r.Name) {
 		t.Errorf("%s: initcall %q is no function name", r.Name, r.Initcall)
+	}
+	if !configForm.MatchString(r.Config) || strings.HasPrefix(r.Config, "CONFIG_") {
+		t.Errorf("%s: config %q is no Kconfig symbol without CONFIG_", r.Name, r.Config)
 	}
 	if !slices.Contains(families, r.Family) {
 		t.Errorf("%s: family is %q, want one of %v", r.Name, r.Family, families)

@@ -1,11 +1,11 @@
 // Package kernel finds the kernels installed in a tree and says for each what
-// became of a module: absent, loadable or built in.
+// became of a module: not built, absent, loadable or built in.
 //
 // A kernel is a directory under lib/modules that depmod(8) has written, with its
 // image in /boot or, as newer distributions do, beside the modules. The release
 // inside an x86 image is read from its setup header
 // (Documentation/arch/x86/boot.rst, kernel_version); other architectures' images
-// are found but not opened. It leaves out package versions and configurations.
+// are found but not opened. It leaves out package versions.
 package kernel
 
 import (
@@ -36,7 +36,8 @@ type State string
 
 // The states.
 const (
-	Absent   State = "absent"
+	Absent   State = "absent"    // of the module directory; another package may have it
+	NotBuilt State = "not built" // absent, and the kernel's configuration says why
 	Loadable State = "loadable"
 	BuiltIn  State = "built in"
 )
@@ -52,7 +53,8 @@ type Kernel struct {
 	builtIn  map[string]bool
 }
 
-// State says what became of a module; dashes and underscores are alike.
+// State says what became of a module, without a look at the configuration: see
+// [Kernel.StateBy]. Dashes and underscores are alike.
 func (k Kernel) State(module string) State {
 	name := ModuleName(module)
 	switch {
