@@ -27,13 +27,23 @@ type Request struct {
 	Step    func(text string) // told what happens, for a person; may be nil
 	// Progress is told of the copy of a disk, in bytes; may be nil.
 	Progress func(done, total int64)
+
+	taking *removal // not nil: take out what an earlier build put in
+}
+
+// plan compares a tree with what is asked for.
+func (r Request) plan(t rootfs.Tree) (*Plan, error) {
+	if r.taking != nil {
+		return r.taking.plan(t)
+	}
+	return NewPlan(t, r.Profile, r.Tool, r.Checker)
 }
 
 // Result is what a build did.
 type Result struct {
 	Output       string        `json:"output"`
 	Plan         *Plan         `json:"plan"`
-	Verification *Verification `json:"verification"`
+	Verification *Verification `json:"verification,omitempty"` // none of a revert
 }
 
 func (r Request) step(format string, args ...any) {
@@ -59,7 +69,12 @@ func Apply(ctx context.Context, r Request) (*Result, error) {
 		return nil, err
 	}
 	defer target.Close()
-	if err := CheckTarget(target, r.Profile); err != nil {
+	if r.taking != nil {
+		err = r.taking.check(target)
+	} else {
+		err = CheckTarget(target, r.Profile)
+	}
+	if err != nil {
 		return nil, err
 	}
 	apply := applyDisk
@@ -91,7 +106,7 @@ func applyDirectory(ctx context.Context, r Request, target *image.Target) (*Resu
 	if r.Output != "" {
 		return nil, problem("copy the directory first (cp -a) and give --in-place", "%s: it is a directory, which is patched in place only", r.Target)
 	}
-	plan, err := NewPlan(target.Tree(), r.Profile, r.Tool, r.Checker)
+	plan, err := r.plan(target.Tree())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.Target, err)
 	}
@@ -115,7 +130,7 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 		return nil, err
 	}
 	if target.CheckCurrent() == nil {
-		plan, err := NewPlan(target.Tree(), r.Profile, r.Tool, r.Checker)
+		plan, err := r.plan(target.Tree())
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r.Target, err)
 		}
@@ -172,7 +187,7 @@ func editDraft(ctx context.Context, r Request, path string) (*Result, error) {
 		return nil, err
 	}
 	defer target.Close()
-	plan, err := NewPlan(target.Tree(), r.Profile, r.Tool, r.Checker)
+	plan, err := r.plan(target.Tree())
 	if err != nil {
 		return nil, err
 	}
@@ -202,6 +217,9 @@ func verifyAgain(path string, r Request) (*Verification, error) {
 }
 
 func mustConform(t rootfs.Tree, r Request) (*Verification, error) {
+	if r.taking != nil {
+		return nil, r.taking.verify(t)
+	}
 	v, err := Verify(t, r.Profile, r.Tool, r.Checker)
 	if err != nil {
 		return nil, err

@@ -186,8 +186,12 @@ const maxBootFile = 1 << 30
 
 func lineObstacles(refusals []bootentry.Refusal, want bootentry.Want) []obstacle {
 	var out []obstacle
+	advice := "put on it by hand: " + words(want)
+	if isEmpty(want) {
+		advice = "take off it by hand what the plan of the build put there"
+	}
 	for _, r := range refusals {
-		out = append(out, obstacle{r.Entry.String(), "its kernel command line cannot be changed: " + r.Why, orElse(r.Hint, "put on it by hand: "+words(want))})
+		out = append(out, obstacle{r.Entry.String(), "its kernel command line cannot be changed: " + r.Why, orElse(r.Hint, advice)})
 	}
 	return out
 }

@@ -64,7 +64,7 @@ func editShadow(ctx context.Context, r Request, shadow *image.Shadow) (*Result, 
 	if err != nil {
 		return nil, err
 	}
-	plan, err := NewPlan(tree, r.Profile, r.Tool, r.Checker)
+	plan, err := r.plan(tree)
 	if err != nil {
 		return nil, err
 	}

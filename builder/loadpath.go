@@ -114,6 +114,11 @@ func (m *machine) paths(info profiles.ModuleInfo) ([]LoadPath, error) {
 	add := adder{kernel: m.kernel.Release, module: info.Name}
 	switch m.kernel.State(info.Name) {
 	case kernel.Absent:
+		// Its file may be gone and still lie in an initramfs.
+		if slices.ContainsFunc(m.disks, func(d diskView) bool { return d.has(info.Name, m.kernel.Release) }) {
+			err := m.diskPaths(&add, info)
+			return add.out, err
+		}
 		return nil, nil
 	case kernel.BuiltIn:
 		by, closed := m.refuses(info, "")
@@ -123,7 +128,8 @@ func (m *machine) paths(info profiles.ModuleInfo) ([]LoadPath, error) {
 	if err := m.rootPaths(&add, info); err != nil {
 		return nil, err
 	}
-	return add.out, m.diskPaths(&add, info)
+	err := m.diskPaths(&add, info)
+	return add.out, err
 }
 
 // adder gathers load paths of one module.

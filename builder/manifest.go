@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kerngate/kerngate/builder/bootentry"
 	"github.com/kerngate/kerngate/builder/initramfs"
 	"github.com/kerngate/kerngate/builder/modprobe"
 	"github.com/kerngate/kerngate/builder/rootfs"
@@ -25,6 +26,10 @@ const ManifestSchema = 1
 
 // maxManifest bounds the manifest in bytes: a thousand entries are 300 KiB.
 const maxManifest = 4 << 20
+
+// maxAdded bounds what was added to one command line, in bytes: the kernel takes 2048 of
+// them on amd64, and 4096 at most elsewhere (COMMAND_LINE_SIZE).
+const maxAdded = 4096
 
 // Manifest lists what a build put into a tree. By it a later build tells its own
 // files from foreign ones.
@@ -124,15 +129,25 @@ func (e ManifestEntry) spliceFault() string {
 	switch {
 	case e.Path != rootfs.Clean(e.Path):
 		return fmt.Sprintf("path %q is not rooted and clean", e.Path)
+	case opOf(e.Path) != "" && opOf(e.Path) != e.Op:
+		return fmt.Sprintf("operation for %q is %q, want %q", e.Path, e.Op, opOf(e.Path))
+	case len(e.Added) > maxAdded:
+		return fmt.Sprintf("what was added to %q has %d bytes, limit is %d", e.Path, len(e.Added), maxAdded)
 	case e.SHA256 != "" || e.Target != "" || e.Mode != "":
 		return fmt.Sprintf("%q belongs to somebody else, and still has a hash, a mode or a target", e.Path)
 	case e.Op == opDrop && !inModules:
 		return fmt.Sprintf("it lists %q as removed, which kerngate never removes", e.Path)
-	case (e.Op == opSplice) != (e.Added != "") || e.Added != words(parseWords(e.Added)):
+	case (e.Op == opSplice) != (e.Added != "") || e.Added != words(parseWords(e.Added)) || strings.ContainsFunc(e.Added, oddInWords):
 		return fmt.Sprintf("what was added to %q is %q, want arguments of the kernel", e.Path, e.Added)
 	default:
 		return ""
 	}
+}
+
+// oddInWords says whether a character is in no argument of ours: names of modules and of
+// functions, and what parts them.
+func oddInWords(r rune) bool {
+	return !strings.ContainsRune("_=, ", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 }
 
 // opOf says how a build of ours writes a path, or nothing where it never does. Only
@@ -150,8 +165,10 @@ func opOf(name string) rootfs.Op {
 		path.Dir(ManifestPath), path.Dir(policy.Binary), unit.Dir, path.Dir(unit.EnableLink):
 		return rootfs.Mkdir
 	}
-	for _, file := range initramfs.OwnFiles() {
+	for _, file := range slices.Concat(initramfs.OwnFiles(), bootentry.OwnFiles()) {
 		switch dir := path.Dir(file); {
+		case name == file && slices.Contains(bootentry.OwnFiles(), name):
+			return opSplice
 		case name == file:
 			return rootfs.WriteFile
 		case dir != "/etc" && name != "/" && rootfs.Below(dir, name):
@@ -177,6 +194,14 @@ func (m *Manifest) encode() ([]byte, error) {
 	slices.SortFunc(m.Entries, func(a, b ManifestEntry) int { return strings.Compare(a.Path, b.Path) })
 	data, err := json.MarshalIndent(m, "", "  ")
 	return append(data, '\n'), err
+}
+
+// entries are those of a manifest, none without one.
+func (m *Manifest) entries() []ManifestEntry {
+	if m == nil {
+		return nil
+	}
+	return m.Entries
 }
 
 // entry finds what a manifest that was read says of a path.

@@ -158,20 +158,8 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 	if err != nil {
 		return nil, nil, err
 	}
-	uid, gid, err := ownerOf(t)
+	c, err := newComparison(t, old, p.Name, p.Digest())
 	if err != nil {
-		return nil, nil, err
-	}
-	c := &comparison{
-		tree: t, old: old, uid: uid, gid: gid, ours: map[string]bool{}, claimed: map[string]wanted{},
-		plan: &Plan{Profile: p.Name, Digest: p.Digest(), Changes: []Change{}, Warnings: []string{}},
-	}
-	var warning string
-	if c.labels, warning, err = readLabels(t); err != nil {
-		return nil, nil, err
-	}
-	c.warn(warning)
-	if err := c.findOurs(); err != nil {
 		return nil, nil, err
 	}
 	for _, w := range files {
@@ -179,10 +167,8 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 			return nil, nil, fmt.Errorf("cannot plan %s: %w", w.path, err)
 		}
 	}
-	for _, f := range splices {
-		if err := c.addSplice(f); err != nil {
-			return nil, nil, fmt.Errorf("cannot plan %s: %w", f.path, err)
-		}
+	if err := c.addSplices(splices); err != nil {
+		return nil, nil, err
 	}
 	if err := c.dropStale(files); err != nil {
 		return nil, nil, err
@@ -200,7 +186,7 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 // withManifest adds directories and, last, the manifest of it all.
 func withManifest(t rootfs.Tree, files []wanted, splices []splice, old *Manifest, p profiles.Profile, tool string) ([]wanted, error) {
 	files = append(files, wanted{path: ManifestPath, op: rootfs.WriteFile, mode: 0o644, reason: "what this build wrote"})
-	files, err := withParents(t, files, old)
+	files, err := withParents(t, files, splices, old)
 	if err != nil {
 		return nil, err
 	}
@@ -227,6 +213,23 @@ type comparison struct {
 	claimed   map[string]wanted // by literal path
 	labels    *labels
 	obstacles []obstacle
+}
+
+func newComparison(t rootfs.Tree, old *Manifest, profile, digest string) (*comparison, error) {
+	uid, gid, err := ownerOf(t)
+	if err != nil {
+		return nil, err
+	}
+	c := &comparison{
+		tree: t, old: old, uid: uid, gid: gid, ours: map[string]bool{}, claimed: map[string]wanted{},
+		plan: &Plan{Profile: profile, Digest: digest, Changes: []Change{}, Warnings: []string{}},
+	}
+	var warning string
+	if c.labels, warning, err = readLabels(t); err != nil {
+		return nil, err
+	}
+	c.warn(warning)
+	return c, c.findOurs()
 }
 
 // findOurs follows the links in the tree to what an earlier build wrote.
@@ -323,6 +326,9 @@ func (c *comparison) dropStale(files []wanted) error {
 	for _, w := range files {
 		kept[w.path] = true
 	}
+	for _, done := range c.plan.Changes {
+		removed[done.Path] = done.Op == rootfs.Remove
+	}
 	for _, e := range slices.Backward(c.old.Entries) {
 		if kept[e.Path] || e.isSplice() {
 			continue
@@ -358,6 +364,9 @@ func (c *comparison) drop(e ManifestEntry, removed map[string]bool) error {
 			return err
 		}
 	default:
+		if before.Type == "absent" {
+			return nil
+		}
 		if before.SHA256 != e.SHA256 || before.Target != e.Target {
 			c.hinder(literal, "it is no longer wanted, and was changed since kerngate wrote it", "look at the file; remove it from the image if it may go")
 			return nil

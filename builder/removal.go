@@ -18,11 +18,11 @@ func (s *surrounding) removedModules(p profiles.Profile, old *Manifest) (out []s
 			names = append(names, m.Name)
 		}
 	}
-	if len(names) == 0 {
-		return nil, nil, nil
-	}
 	reason := "remove " + strings.Join(names, ", ")
 	for _, k := range s.kernels {
+		if len(names) == 0 {
+			break
+		}
 		more, why, err := s.removedFrom(k, names, reason)
 		if err != nil {
 			return nil, nil, err
@@ -32,7 +32,8 @@ func (s *surrounding) removedModules(p profiles.Profile, old *Manifest) (out []s
 		}
 		out = append(out, more...)
 	}
-	return append(out, gone(s.tree, old, out)...), bad, nil
+	before, err := gone(s.tree, old, out)
+	return append(out, before...), bad, err
 }
 
 func (s *surrounding) removedFrom(k kernel.Kernel, names []string, reason string) (out []splice, why string, err error) {
@@ -69,16 +70,54 @@ func (s *surrounding) removedFrom(k kernel.Kernel, names []string, reason string
 	return out, "", nil
 }
 
-// gone are the files that an earlier build removed or rewrote for that.
-func gone(t rootfs.Tree, old *Manifest, again []splice) []splice {
-	if old == nil {
-		return nil
-	}
+// gone are the files that an earlier build removed, as far as nobody brought them back,
+// or rewrote for that. They stay in the manifest, whatever the profile says now.
+func gone(t rootfs.Tree, old *Manifest, again []splice) ([]splice, error) {
 	var out []splice
-	for _, e := range old.Entries {
-		if e.Op == opDrop && !slices.ContainsFunc(again, func(s splice) bool { return s.path == e.Path }) {
+	lost, err := lostModules(t, old)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range old.entries() {
+		isLost := func(name string) bool { return name == e.Path || rootfs.Below(name, path.Dir(e.Path)) }
+		if e.Op != opDrop || !slices.ContainsFunc(lost, isLost) || (isModuleFile(e.Path) && !slices.Contains(lost, e.Path)) {
+			continue
+		}
+		if !slices.ContainsFunc(again, func(s splice) bool { return s.path == e.Path }) {
 			out = append(out, splice{path: e.Path, op: opDrop, reason: e.Reason})
 		}
 	}
-	return out
+	return out, nil
+}
+
+// lostModules lists the module files that an earlier build removed from kernels which
+// are still there.
+func lostModules(t rootfs.Tree, old *Manifest) ([]string, error) {
+	var out []string
+	for _, e := range old.entries() {
+		if e.Op != opDrop || !isModuleFile(e.Path) {
+			continue
+		}
+		there, err := rootfs.Exists(t, e.Path)
+		if err != nil {
+			return nil, err
+		}
+		kernel, err := rootfs.Exists(t, moduleDir(e.Path))
+		if err != nil {
+			return nil, err
+		}
+		if !there && kernel {
+			out = append(out, e.Path)
+		}
+	}
+	return out, nil
+}
+
+func isModuleFile(name string) bool { return strings.Contains(path.Base(name), ".ko") }
+
+// moduleDir is the directory of the kernel that a file below /lib/modules is for.
+func moduleDir(name string) string {
+	at := strings.Index(name, "/modules/")
+	release, _, _ := strings.Cut(name[at+len("/modules/"):], "/")
+	return path.Join(name[:at], "modules", release)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kerngate/kerngate/builder/bootentry"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/profiles"
 )
@@ -51,7 +52,16 @@ func (s *surrounding) splices(p profiles.Profile, old *Manifest) (out []splice, 
 	return out, bad, nil
 }
 
-// addSplice plans a change to a file of somebody else.
+// addSplices plans the changes to files of others.
+func (c *comparison) addSplices(splices []splice) error {
+	for _, s := range splices {
+		if err := c.addSplice(s); err != nil {
+			return fmt.Errorf("cannot plan %s: %w", s.path, err)
+		}
+	}
+	return nil
+}
+
 func (c *comparison) addSplice(s splice) error {
 	if s.edit == nil {
 		c.plan.wanted = append(c.plan.wanted, wanted{path: s.path, literal: s.path, reason: s.reason})
@@ -68,9 +78,17 @@ func (c *comparison) addSplice(s splice) error {
 	if err != nil {
 		return err
 	}
+	if before.Type != "absent" && !c.ours[s.path] && slices.Contains(bootentry.OwnFiles(), s.path) {
+		c.hinder(s.path, "it exists and kerngate did not write it", "look at the file; remove it from the image if it may go")
+		return nil
+	}
 	after, err := c.spliced(s, before)
-	if err != nil || after == before {
+	if err != nil {
 		return err
+	}
+	if after == before {
+		c.plan.wanted = append(c.plan.wanted, wanted{path: s.path, literal: s.path, reason: s.reason})
+		return nil
 	}
 	edit := *s.edit
 	edit.Path, edit.UID, edit.GID = s.path, info.UID, info.GID

@@ -191,25 +191,39 @@ func moduleNames(blocks []modprobe.Block) []string {
 	return out
 }
 
-// withParents puts before the files the directories above them that the tree
-// lacks or that an earlier build made, each once.
-func withParents(t rootfs.Tree, files []wanted, old *Manifest) ([]wanted, error) {
+// withParents puts before the files the directories above them, and above those that
+// are spliced, that the tree lacks or that an earlier build made, each once.
+func withParents(t rootfs.Tree, files []wanted, splices []splice, old *Manifest) ([]wanted, error) {
 	var out []wanted
 	seen := map[string]bool{}
-	for _, w := range files {
+	add := func(name string) error {
 		var missing []string
-		for dir := path.Dir(w.path); dir != "/" && !seen[dir]; dir = path.Dir(dir) {
+		for dir := path.Dir(name); dir != "/" && !seen[dir]; dir = path.Dir(dir) {
 			seen[dir] = true
 			info, err := rootfs.Stat(t, dir)
 			if err != nil && !isMissing(err) {
-				return nil, err
+				return err
 			}
 			if _, ours := old.entry(dir); ours || err != nil || !info.Mode.IsDir() {
 				missing = append(missing, dir)
 			}
 		}
 		for _, dir := range slices.Backward(missing) {
-			out = append(out, wanted{path: dir, op: rootfs.Mkdir, mode: 0o755, reason: "holds " + w.path})
+			out = append(out, wanted{path: dir, op: rootfs.Mkdir, mode: 0o755, reason: "holds " + name})
+		}
+		return nil
+	}
+	for _, s := range splices {
+		if s.added == "" {
+			continue // nothing of ours is in it
+		}
+		if err := add(s.path); err != nil {
+			return nil, err
+		}
+	}
+	for _, w := range files {
+		if err := add(w.path); err != nil {
+			return nil, err
 		}
 		out = append(out, w)
 	}

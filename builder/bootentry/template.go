@@ -46,7 +46,7 @@ func (r *reader) grubDefaults() error {
 		return err
 	}
 	if bytes.Contains(program, []byte("/default/grub.d/")) {
-		t.dropIn = "/etc/default/grub.d/zz-kerngate.cfg"
+		t.dropIn = grubDropIn
 		names, err := r.files(path.Dir(t.dropIn), ".cfg")
 		if err != nil {
 			return err
@@ -84,7 +84,7 @@ func (r *reader) extlinuxTemplates() error {
 		return err
 	}
 	if bytes.Contains(program, []byte("u-boot-menu/conf.d/")) {
-		t.dropIn = "/etc/u-boot-menu/conf.d/zz-kerngate.conf"
+		t.dropIn = ubootDropIn
 		for _, dir := range []string{"/usr/share/u-boot-menu/conf.d", path.Dir(t.dropIn)} {
 			names, err := r.files(dir, ".conf")
 			if err != nil {
@@ -305,7 +305,7 @@ func (r *reader) cmdlineDir() error {
 	if err != nil || mkinitcpio == "" {
 		return err
 	}
-	const own = "/etc/cmdline.d/zz-kerngate.conf"
+	const own = cmdlineDropIn
 	names, err := r.files(path.Dir(own), ".conf")
 	if err != nil {
 		return err

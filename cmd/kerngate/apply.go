@@ -10,9 +10,7 @@ import (
 )
 
 func newApply(u *ui) *cobra.Command {
-	flags := &targetFlags{}
-	var output string
-	var inPlace bool
+	flags, to := &targetFlags{}, &destination{}
 	cmd := &cobra.Command{
 		Use:   "apply --profile PROFILE (-o OUT | --in-place) TARGET",
 		Short: "Patch an image or directory; on error nothing is changed",
@@ -25,11 +23,8 @@ interrupted run is taken back by the next one or by kerngate recover.
 A directory is patched in place; its changes are taken back if one of them fails.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if (output == "") == !inPlace {
-				return usageError{errors.New("where to: give either -o OUT or --in-place")}
-			}
-			if output == "-" {
-				return usageError{&hinted{errors.New("a disk image does not go to standard output"), "give the name of a file, -o OUT; -o ./- names a file that is called -"}}
+			if err := to.check(); err != nil {
+				return err
 			}
 			profile, err := flags.loadProfile()
 			if err != nil {
@@ -40,7 +35,7 @@ A directory is patched in place; its changes are taken back if one of them fails
 				return err
 			}
 			result, err := builder.Apply(cmd.Context(), builder.Request{
-				Target: args[0], Output: output, Root: flags.root, Profile: profile,
+				Target: args[0], Output: to.output, Root: flags.root, Profile: profile,
 				Tool: tool(), Time: at, Checker: checker.Binary, Step: u.step, Progress: u.progress,
 			})
 			if err != nil {
@@ -50,9 +45,29 @@ A directory is patched in place; its changes are taken back if one of them fails
 		},
 	}
 	flags.add(cmd, true)
-	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the patched image; must not exist")
-	cmd.Flags().BoolVar(&inPlace, "in-place", false, "patch the target itself")
+	to.add(cmd)
 	return cmd
+}
+
+// destination says where a changed target goes.
+type destination struct {
+	output  string
+	inPlace bool
+}
+
+func (d *destination) add(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&d.output, "output", "o", "", "file for the changed image; must not exist")
+	cmd.Flags().BoolVar(&d.inPlace, "in-place", false, "change the target itself")
+}
+
+func (d *destination) check() error {
+	if (d.output == "") == !d.inPlace {
+		return usageError{errors.New("where to: give either -o OUT or --in-place")}
+	}
+	if d.output == "-" {
+		return usageError{&hinted{errors.New("a disk image does not go to standard output"), "give the name of a file, -o OUT; -o ./- names a file that is called -"}}
+	}
+	return nil
 }
 
 func showResult(u *ui, r *builder.Result) error {

@@ -23,7 +23,7 @@ import (
 // Exit codes. They are part of the interface: README.md lists them.
 const (
 	exitOK      = 0 // done, or the target conforms
-	exitNot     = 1 // the target does not conform
+	exitNot     = 1 // the target does not conform, or there is nothing to revert
 	exitUsage   = 2 // the command line is wrong
 	exitError   = 3 // an error; the message says so in the rare case that something was changed
 	exitChanges = 4 // plan --exit-code: there is something to change
@@ -135,8 +135,8 @@ func newRoot(u *ui) *cobra.Command {
 or a network. It blocks kernel modules and installs a boot gate that keeps LLM
 inference services from starting on a kernel that the profile refuses.
 
-Exit codes: 0 done, or the target conforms; 1 it does not conform; 2 usage;
-3 error, nothing was changed; 4 there are changes (plan --exit-code).`,
+Exit codes: 0 done, or the target conforms; 1 it does not conform, or there is nothing
+to revert; 2 usage; 3 error, nothing was changed; 4 there are changes (plan --exit-code).`,
 		Example: `  kerngate inspect disk.raw
   kerngate plan --profile llm-node disk.raw
   kerngate apply --profile llm-node -o hardened.raw disk.raw
@@ -148,7 +148,7 @@ Exit codes: 0 done, or the target conforms; 1 it does not conform; 2 usage;
 	}
 	root.PersistentFlags().BoolVar(&u.json, "json", false, "print the result as JSON")
 	root.PersistentFlags().BoolVarP(&u.quiet, "quiet", "q", false, "print no steps on standard error")
-	root.AddCommand(newInspect(u), newPlan(u), newApply(u), newVerify(u), newRecover(u), newProfile(u), newAdvisories(u), newVersion(u))
+	root.AddCommand(newInspect(u), newPlan(u), newApply(u), newVerify(u), newRevert(u), newRecover(u), newProfile(u), newAdvisories(u), newVersion(u))
 	return root
 }
 
