@@ -13,6 +13,12 @@
 //
 //	[kernel]
 //	floor = "7.0.10"                        # lowest kernel release allowed to run
+//	advisories = ["CVE-2026-46300"]         # CVEs that must be closed: shipped, or paths relative to this file
+//	accept_fixed = false                    # the default; true lets a kernel below the floor pass if all are closed
+//	accept_mitigated = false                # the default; true takes a CVE for closed whose modules cannot be loaded
+//	unknown = "refuse"                      # the default; or "pass", above the floor only
+//	max_age = 365                           # days after its date that an advisory holds; for ever if not said
+//	stale = "unknown"                       # the default: what becomes of "fixed" after that; or "warn"
 //
 //	[[module]]
 //	name = "rds*"                           # a known module, or a glob of * and ? over them
@@ -37,6 +43,11 @@
 // accept lists side effects, such as that IPsec stops working. Where a side effect is
 // certain and not accepted, the builder refuses the image; see [Accept].
 //
+// advisories lists CVEs by what the shipped tables know of them, or tables of your own
+// (kerngate advisories). The checker refuses a kernel in which one of them is open, also
+// above the floor. A kernel that nobody's word covers is unknown: of somebody's own
+// make, live patched, or of a distribution whose stream the table does not have.
+//
 // units names the services and sockets that the checker holds back: exact names,
 // templates (my-model@.service) and prefixes (my-model-.service, which stands for every
 // my-model-….service, see systemd.unit(5)). recheck says when the checker
@@ -56,7 +67,9 @@
 // A profile with extends is merged with what it names, and what those name, up to
 // 8 files deep and 16 in all. Of every setting the strictest wins, wherever it stands:
 // the highest floor, every module, every block and refuse_if of a module, every unit,
-// and remove = true and recheck = "start" if any file says it. So a file can add to what it
+// every advisory, the smallest max_age, and remove = true and recheck = "start" if any file
+// says it. accept_fixed, accept_mitigated, unknown = "pass" and stale = "warn" hold only if no
+// file that they are about lacks them. So a file can add to what it
 // extends and cannot take from it, not even by saying less: refuse_if = ["loaded"] on a
 // module that the other file refuses as builtin too leaves both. To weaken a profile,
 // write another. Only accept adds up too and is not stricter for it. Reasons are joined

@@ -22,7 +22,7 @@ const maxFile = 64 << 10
 type file struct {
 	name        string
 	description string
-	floor       string
+	kernel      kernelPart
 	extends     []mention
 	modules     []Module // in the order of the file, globs expanded
 	accept      []Accept
@@ -135,7 +135,7 @@ func (f *file) fill(v *validator, values map[string]any, root *node) {
 	f.extends = extendsOf(values["extends"], root.at("extends"))
 	f.accept = wordsOf(Accepts(), values["accept"])
 	kernel, _ := values["kernel"].(map[string]any)
-	f.floor = stringOf(kernel["floor"])
+	f.kernel = kernelOf(v, kernel, root.at("kernel"))
 	gate, _ := values["gate"].(map[string]any)
 	f.units = stringsOf(gate["units"])
 	f.recheck = stringOf(gate["recheck"])

@@ -100,11 +100,9 @@ func (l *loader) load(ref string, from location) (*loaded, error) {
 	if !isPath(ref) {
 		return l.loadShipped(ref)
 	}
-	if from.inMemory {
-		return nil, fmt.Errorf("cannot follow the path %s: %s is no file, name a shipped profile", quote(ref), from.shown)
-	}
-	if from.shown != "" && !filepath.IsAbs(ref) {
-		ref = filepath.Join(filepath.Dir(from.shown), ref)
+	ref, err := from.path(ref, "profile")
+	if err != nil {
+		return nil, err
 	}
 	data, info, err := readRegular(ref)
 	if err != nil {
@@ -197,6 +195,7 @@ func (l *loader) add(at location, data []byte) (*loaded, error) {
 	for _, base := range f.extends {
 		l.extend(f, base)
 	}
+	f.loadAdvisories()
 	f.open = false
 	f.chain = append([]string{at.shown}, f.chain...)
 	l.bases = append(l.bases, f)
@@ -213,6 +212,18 @@ func (l *loader) extend(f *loaded, entry mention) {
 	if len(base.chain) > len(f.chain) {
 		f.chain = base.chain
 	}
+}
+
+// path is the path of a profile or an advisory that stands in the file, from where
+// kerngate runs.
+func (a location) path(ref, of string) (string, error) {
+	if a.inMemory {
+		return "", fmt.Errorf("cannot follow the path %s: %s is no file, name a shipped %s", quote(ref), a.shown, of)
+	}
+	if a.shown != "" && !filepath.IsAbs(ref) {
+		ref = filepath.Join(filepath.Dir(a.shown), ref)
+	}
+	return ref, nil
 }
 
 // cycle names the files from f, which is open, to the one being read, and f again.
@@ -238,6 +249,7 @@ func (l *loader) profile(root *loaded) (Profile, error) {
 		root.findings = append(root.findings, Finding{root.shown, root.gateLine, "gate.units",
 			fmt.Sprintf("are %d with those of extends, want at most %d", len(p.Gate.Units), maxUnits)})
 	}
+	root.idle(p.Kernel)
 	var all Findings
 	for _, f := range l.files {
 		f.findings.sortByLine()

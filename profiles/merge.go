@@ -19,8 +19,9 @@ func (l *loader) merge(root *loaded) Profile {
 	}
 	byName := make(map[string]Module)
 	seen := make(map[string]bool)
+	var parts []kernelPart
 	for _, f := range l.bases {
-		p.Kernel.Floor = higherFloor(p.Kernel.Floor, f.floor)
+		parts = append(parts, f.kernel)
 		p.Gate.Recheck = stricterRecheck(p.Gate.Recheck, f.recheck)
 		p.Accept = union(Accepts(), p.Accept, f.accept)
 		for _, m := range f.modules {
@@ -33,6 +34,7 @@ func (l *loader) merge(root *loaded) Profile {
 			}
 		}
 	}
+	p.Kernel = mergeKernel(parts)
 	if p.Gate.Recheck == "" {
 		p.Gate.Recheck = RecheckStart
 	}

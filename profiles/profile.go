@@ -22,13 +22,6 @@ type Profile struct {
 	Gate        Gate     `json:"gate"`
 }
 
-// Kernel is what a profile asks of the running kernel.
-type Kernel struct {
-	// Floor is the lowest release allowed, as written; kver.ParseFloor takes it.
-	// Empty: no floor.
-	Floor string `json:"floor,omitempty"`
-}
-
 // Module is one module that a profile blocks, watches, or both.
 type Module struct {
 	Name     string             `json:"name"`      // as in /proc/modules
@@ -109,7 +102,8 @@ func (p Profile) canonical() []byte {
 		Modules                  []module
 		Units                    []string
 		Recheck                  string
-	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck}
+		Kernel                   *kernelForm `json:",omitempty"`
+	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck, p.Kernel.canonical()}
 	for _, m := range p.Modules {
 		form.Modules = append(form.Modules, module{m.Name, m.Reason, m.Block, m.Remove, m.RefuseIf})
 	}

@@ -56,9 +56,7 @@ var schema = []field{
 	{key: "description", kind: kindString, required: true, check: checkText},
 	{key: "extends", kind: kindStrings, check: checkText, max: maxFiles - 1},
 	{key: "accept", kind: kindStrings, check: oneOf(words(Accepts())...)},
-	{key: "kernel", kind: kindTable, fields: []field{
-		{key: "floor", kind: kindString, check: checkFloor},
-	}},
+	{key: "kernel", kind: kindTable, fields: kernelFields},
 	{key: "module", kind: kindTables, max: maxModules, fields: []field{
 		{key: "name", kind: kindString, required: true, check: checkModule},
 		{key: "reason", kind: kindString, required: true, check: checkText},

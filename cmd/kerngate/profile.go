@@ -82,6 +82,7 @@ func showProfile(u *ui, p profiles.Profile) {
 	u.printf("digest    %s\n", p.Digest())
 	u.printf("closes    %s\n", orNone(strings.Join(p.CVEs(), ", ")))
 	u.printf("floor     %s\n", orNone(p.Kernel.Floor))
+	showKernel(u, p.Kernel)
 	for _, m := range p.Modules {
 		block := orNone(joined(m.Block))
 		if m.Remove {
@@ -94,6 +95,36 @@ func showProfile(u *ui, p profiles.Profile) {
 	for _, unit := range p.Gate.Units {
 		u.printf("unit      %s\n", unit)
 	}
+}
+
+// showKernel shows what a profile says of advisories, if it does.
+func showKernel(u *ui, k profiles.Kernel) {
+	if len(k.Advisories) == 0 {
+		return
+	}
+	for _, t := range k.Advisories {
+		u.printf("advisory  %s of %s  %s\n", t.CVE, t.Date, nameOf(t))
+	}
+	below, mitigated := "refused", "open"
+	if k.AcceptFixed {
+		below = "passes where all are closed"
+	}
+	if k.AcceptMitigated {
+		mitigated = "closed"
+	}
+	u.printf("below     %s\n", below)
+	u.printf("mitigated %s\n", mitigated)
+	u.printf("unknown   %s\n", orDefault(string(k.Unknown), "refuse"))
+	if k.MaxAge > 0 {
+		u.printf("max age   %d days, then %s\n", k.MaxAge, orDefault(string(k.Stale), "unknown"))
+	}
+}
+
+func orDefault(word, otherwise string) string {
+	if word == "" {
+		return otherwise
+	}
+	return word
 }
 
 func joined[T ~string](words []T) string {
