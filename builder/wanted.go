@@ -16,6 +16,7 @@ import (
 	"github.com/kerngate/kerngate/builder/unit"
 	"github.com/kerngate/kerngate/initcheck/policy"
 	"github.com/kerngate/kerngate/profiles"
+	"github.com/kerngate/kerngate/profiles/advisories"
 )
 
 // wanted is one thing that must lie in the tree.
@@ -70,8 +71,8 @@ func wantedFiles(t rootfs.Tree, p profiles.Profile, source CheckerSource) ([]wan
 	}
 	out = append(out, kept...)
 	if len(p.Gate.Units) == 0 {
-		if p.Kernel.Floor != "" {
-			return nil, problem("add [gate] with units to the profile, or extend it", "profile %s has a kernel floor and gates no unit: nothing would enforce it", p.Name)
+		if p.Kernel.Floor != "" || len(p.Kernel.Advisories) > 0 {
+			return nil, problem("add [gate] with units to the profile, or extend it", "profile %s has a kernel floor or advisories and gates no unit: nothing would enforce them", p.Name)
 		}
 		return out, nil
 	}
@@ -157,7 +158,12 @@ func header(p profiles.Profile) string {
 
 // Policy is what a profile tells the checker.
 func Policy(p profiles.Profile) policy.Policy {
-	out := policy.Policy{Schema: policy.Schema, Profile: p.Name, Digest: p.Digest(), Floor: p.Kernel.Floor}
+	k := p.Kernel
+	out := policy.Policy{
+		Schema: policy.Schema, Profile: p.Name, Digest: p.Digest(), Floor: k.Floor,
+		AcceptFixed: k.AcceptFixed, AcceptMitigated: k.AcceptMitigated, Unknown: k.Unknown, MaxAge: k.MaxAge, Stale: k.Stale,
+		Advisories: advisories.Compiled(k.Advisories),
+	}
 	for _, m := range p.Modules {
 		if len(m.RefuseIf) > 0 {
 			out.Modules = append(out.Modules, policy.Module{Name: m.Name, RefuseIf: m.RefuseIf, Reason: m.Reason})
