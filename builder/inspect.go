@@ -9,6 +9,7 @@ import (
 	"github.com/kerngate/kerngate/builder/kernel"
 	"github.com/kerngate/kerngate/builder/modprobe"
 	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/sideeffect"
 	"github.com/kerngate/kerngate/builder/unit"
 	"github.com/kerngate/kerngate/profiles"
 )
@@ -19,20 +20,26 @@ const ReportSchema = 1
 
 // Facts is what a target holds, as far as it matters here.
 type Facts struct {
-	Target        string           `json:"target"`
-	Kind          image.Kind       `json:"kind"`
-	Scheme        string           `json:"partition_table,omitempty"`
-	Size          int64            `json:"size,omitempty"` // bytes
-	Volumes       []image.Volume   `json:"volumes"`
-	Warnings      []string         `json:"warnings"`       // what is odd about the layout
-	NeedsRecovery bool             `json:"needs_recovery"` // the journal waits to be replayed
-	System        string           `json:"system"`         // PRETTY_NAME of os-release
-	Architecture  string           `json:"architecture"`   // "amd64", "arm64", or why it is unknown
-	Systemd       string           `json:"systemd"`        // version; empty: none found
-	Kernels       []KernelFacts    `json:"kernels"`
-	Modules       []ModuleFacts    `json:"modules"`
-	Units         []unit.Installed `json:"units"` // inference units
-	Kerngate      *BuildFacts      `json:"kerngate,omitempty"`
+	Target        string              `json:"target"`
+	Kind          image.Kind          `json:"kind"`
+	Scheme        string              `json:"partition_table,omitempty"`
+	Size          int64               `json:"size,omitempty"` // bytes
+	Volumes       []image.Volume      `json:"volumes"`
+	Warnings      []string            `json:"warnings"`       // what is odd about the layout
+	NeedsRecovery bool                `json:"needs_recovery"` // the journal waits to be replayed
+	System        string              `json:"system"`         // PRETTY_NAME of os-release
+	Architecture  string              `json:"architecture"`   // "amd64", "arm64", or why it is unknown
+	Systemd       string              `json:"systemd"`        // version; empty: none found
+	Kernels       []KernelFacts       `json:"kernels"`
+	Modules       []ModuleFacts       `json:"modules"`
+	BootEntries   []EntryFacts        `json:"boot_entries"`
+	BootProblems  []ProblemFacts      `json:"boot_problems"`
+	BootNotes     []string            `json:"boot_notes"`
+	Initramfs     []InitramfsFacts    `json:"initramfs"`
+	LoadPaths     []LoadPath          `json:"load_paths"`   // of all modules of interest, by kernel and module
+	SideEffects   []sideeffect.Effect `json:"side_effects"` // who would miss a module of interest
+	Units         []unit.Installed    `json:"units"`        // inference units
+	Kerngate      *BuildFacts         `json:"kerngate,omitempty"`
 }
 
 // KernelFacts is one installed kernel.
@@ -42,6 +49,7 @@ type KernelFacts struct {
 	ImageRelease string `json:"image_release,omitempty"` // from the image's own header
 	Loadable     int    `json:"loadable_modules"`
 	BuiltIn      int    `json:"builtin_modules"`
+	Config       string `json:"config,omitempty"` // path of its configuration
 }
 
 // ModuleFacts is one module of interest.
@@ -49,6 +57,7 @@ type ModuleFacts struct {
 	Name     string                  `json:"name"`
 	CVEs     []string                `json:"cves"`
 	States   map[string]kernel.State `json:"states"`   // by kernel release
+	Ways     map[string]Ways         `json:"ways"`     // load paths, by kernel release
 	Modprobe []string                `json:"modprobe"` // lines of modprobe.d that name it
 }
 
@@ -65,7 +74,8 @@ func Inspect(target *image.Target) (*Facts, error) {
 	f := &Facts{
 		Target: target.Path, Kind: target.Kind, Scheme: target.Scheme, Size: target.Size,
 		Volumes: target.Volumes, NeedsRecovery: target.NeedsRecovery(), Kernels: []KernelFacts{}, Modules: []ModuleFacts{},
-		Warnings: append([]string{}, target.Warnings...),
+		Warnings: append([]string{}, target.Warnings...), BootEntries: []EntryFacts{}, BootProblems: []ProblemFacts{}, BootNotes: []string{},
+		Initramfs: []InitramfsFacts{}, LoadPaths: []LoadPath{}, SideEffects: []sideeffect.Effect{},
 	}
 	var err error
 	if f.System, err = systemName(t); err != nil {
@@ -77,7 +87,7 @@ func Inspect(target *image.Target) (*Facts, error) {
 	if f.Systemd, err = unit.SystemdVersion(t); err != nil {
 		return nil, err
 	}
-	if err := f.readKernels(t); err != nil {
+	if err := f.readSurrounding(t); err != nil {
 		return nil, err
 	}
 	if f.Units, err = inferenceUnits(t); err != nil {
@@ -90,24 +100,31 @@ func Inspect(target *image.Target) (*Facts, error) {
 	return f, err
 }
 
-func (f *Facts) readKernels(t rootfs.Tree) error {
-	kernels, err := kernel.List(t)
+// readSurrounding reads all that decides what kernels load.
+func (f *Facts) readSurrounding(t rootfs.Tree) error {
+	s, err := look(t, profiles.Profile{})
 	if err != nil {
 		return err
 	}
-	for _, k := range kernels {
-		loadable, builtIn := k.Count()
-		f.Kernels = append(f.Kernels, KernelFacts{k.Release, k.Image, k.ImageRelease, loadable, builtIn})
+	defer s.close()
+	if err := f.readKernels(s); err != nil {
+		return err
 	}
-	lines, err := modprobe.Read(t)
+	if err := f.readBoot(s); err != nil {
+		return err
+	}
+	f.readLoadPaths(s)
+	f.readSideEffects(s)
+	return nil
+}
+
+func (f *Facts) readKernels(s *surrounding) error {
+	lines, err := modprobe.Read(s.tree)
 	if err != nil {
 		return err
 	}
 	for _, info := range profiles.KnownModules() {
-		m := ModuleFacts{Name: info.Name, CVEs: info.CVEs, States: map[string]kernel.State{}, Modprobe: []string{}}
-		for _, k := range kernels {
-			m.States[k.Release] = k.State(info.Name)
-		}
+		m := ModuleFacts{Name: info.Name, CVEs: info.CVEs, States: map[string]kernel.State{}, Ways: map[string]Ways{}, Modprobe: []string{}}
 		for _, l := range lines {
 			if len(l.Words) > 1 && kernel.ModuleName(l.Words[1]) == info.Name {
 				m.Modprobe = append(m.Modprobe, l.String())
@@ -115,7 +132,23 @@ func (f *Facts) readKernels(t rootfs.Tree) error {
 		}
 		f.Modules = append(f.Modules, m)
 	}
+	for _, k := range s.kernels {
+		f.addKernel(s.tree, k)
+	}
 	return nil
+}
+
+// addKernel adds a kernel and its states of the modules.
+func (f *Facts) addKernel(t rootfs.Tree, k kernel.Kernel) {
+	config, err := k.Config(t)
+	if err != nil {
+		f.Warnings = append(f.Warnings, fmt.Sprintf("cannot read the configuration of kernel %s: %v", k.Release, err))
+	}
+	loadable, builtIn := k.Count()
+	f.Kernels = append(f.Kernels, KernelFacts{k.Release, k.Image, k.ImageRelease, loadable, builtIn, config.Path})
+	for i, info := range profiles.KnownModules() {
+		f.Modules[i].States[k.Release] = k.StateBy(config, info.Name, info.Config)
+	}
 }
 
 // inferenceUnits looks for the units that the shipped node profile gates.

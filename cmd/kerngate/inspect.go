@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -14,6 +15,7 @@ import (
 
 func newInspect(u *ui) *cobra.Command {
 	flags := &targetFlags{}
+	paths := false
 	cmd := &cobra.Command{
 		Use:   "inspect TARGET",
 		Short: "Show what an image or directory holds, and judge nothing",
@@ -38,10 +40,16 @@ func newInspect(u *ui) *cobra.Command {
 				}{builder.ReportSchema, facts})
 			}
 			showFacts(u, facts)
+			showModules(u, facts)
+			if paths {
+				showPaths(u, facts)
+			}
+			showSideEffects(u, facts)
 			return nil
 		},
 	}
 	flags.add(cmd, false)
+	cmd.Flags().BoolVar(&paths, "paths", false, "list every way to load each module of interest, and what closes it")
 	return cmd
 }
 
@@ -70,6 +78,7 @@ func showFacts(u *ui, f *builder.Facts) {
 	if len(f.Kernels) == 0 {
 		u.printf("kernel        none\n")
 	}
+	showBoot(u, f)
 	for _, unit := range f.Units {
 		state := "not gated"
 		if unit.Gated {
@@ -82,7 +91,6 @@ func showFacts(u *ui, f *builder.Facts) {
 	} else {
 		u.printf("kerngate      %s, profile %s (%s)\n", f.Kerngate.Tool, f.Kerngate.Profile, f.Kerngate.Digest)
 	}
-	showModules(u, f)
 }
 
 // names is what tells a volume from others.
@@ -106,29 +114,165 @@ func names(v image.Volume) string {
 
 // showModules prints the table of modules that some kernel has or some line names.
 func showModules(u *ui, f *builder.Facts) {
-	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "\nMODULE")
+	var rows [][]string
+	header := []string{"MODULE"}
 	for _, k := range f.Kernels {
-		fmt.Fprintf(w, "\t%s", oneLine(k.Release))
+		header = append(header, k.Release)
 	}
-	fmt.Fprint(w, "\tMODPROBE.D\n")
 	for _, m := range f.Modules {
 		shown := len(m.Modprobe) > 0
-		for _, state := range m.States {
-			shown = shown || state != kernel.Absent
-		}
-		if !shown {
-			continue
-		}
-		fmt.Fprint(w, m.Name)
+		row := []string{m.Name}
 		for _, k := range f.Kernels {
-			fmt.Fprintf(w, "\t%s", m.States[k.Release])
+			state, ways := m.States[k.Release], m.Ways[k.Release]
+			shown = shown || ways.Total > 0 || (state != kernel.Absent && state != kernel.NotBuilt)
+			row = append(row, stateText(state, ways))
 		}
-		fmt.Fprintf(w, "\t%s\n", orNone(oneLine(strings.Join(m.Modprobe, "; "))))
+		if shown {
+			rows = append(rows, append(row, orNone(strings.Join(m.Modprobe, "; "))))
+		}
+	}
+	showTable(u, append(header, "MODPROBE.D"), rows)
+}
+
+// stateText is a module's state on one kernel, with what is left open of it.
+func stateText(state kernel.State, ways builder.Ways) string {
+	switch {
+	case ways.Total == 0:
+		return string(state)
+	case state == kernel.Loadable && ways.Open == 0:
+		return "blocked"
+	case state == kernel.BuiltIn && ways.Open == 0:
+		return "built in, blocked"
+	case state == kernel.BuiltIn:
+		return string(state)
+	default:
+		return fmt.Sprintf("%s, %d of %d ways open", state, ways.Open, ways.Total)
+	}
+}
+
+// showPaths prints a line for each way to load a module.
+func showPaths(u *ui, f *builder.Facts) {
+	var rows [][]string
+	for _, l := range f.LoadPaths {
+		rows = append(rows, []string{l.Kernel, l.Module, l.Path, l.State, l.By})
+	}
+	showTable(u, []string{"KERNEL", "MODULE", "PATH", "STATE", "BY"}, rows)
+}
+
+// showSideEffects prints who would miss modules; kernel modules that miss the same ones
+// share a line.
+func showSideEffects(u *ui, f *builder.Facts) {
+	var rows [][]string
+	shared := map[string]int{}
+	for _, e := range f.SideEffects {
+		use := "may be used"
+		if e.Certain {
+			use = "in use"
+		}
+		row := []string{e.Who, use, string(e.Accept), strings.Join(e.Modules, ", "), strings.Join(e.Evidence, "; ")}
+		name, isModule := strings.CutPrefix(e.Who, "module ")
+		if isModule {
+			key := strings.Join(row[1:4], "\n")
+			if at, found := shared[key]; found {
+				rows[at][4] += ", " + name
+				continue
+			}
+			shared[key], row[0], row[4] = len(rows), "other modules", name
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) > 0 {
+		showTable(u, []string{"NEEDED BY", "USE", "ACCEPT", "MODULES", "EVIDENCE"}, rows)
+	}
+}
+
+// showTable prints an empty line and a table.
+func showTable(u *ui, header []string, rows [][]string) {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w)
+	for _, row := range append([][]string{header}, rows...) {
+		for i, cell := range row {
+			row[i] = oneLine(cell)
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	w.Flush()
 	u.write(text.String())
+}
+
+// showBoot prints what kernels are started with.
+func showBoot(u *ui, f *builder.Facts) {
+	for _, i := range f.Initramfs {
+		if i.Fault != "" {
+			u.printf("initramfs     %s, %d bytes, cannot be read\n", i.Path, i.Size)
+			continue
+		}
+		blocked := "not blocked"
+		if i.Blocked {
+			blocked = "blocked"
+		}
+		u.printf("initramfs     %s, %d bytes (%s), by %s, kernels %s, modprobe %s, %s, %s\n",
+			i.Path, i.Size, codecs(i), i.Generator, orNone(strings.Join(i.Releases, " ")), i.Modprobe, inside(i), blocked)
+		for _, w := range i.Warnings {
+			u.warn(i.Path + ": " + w)
+		}
+	}
+	for _, e := range f.BootEntries {
+		what := "boot entry   "
+		if e.Template {
+			what = "boot template"
+		}
+		u.printf("%s %s: %s\n", what, entryName(e), orNone(e.CommandLine))
+	}
+	for _, p := range f.BootProblems {
+		u.warn("boot configuration: " + p.Path + ": " + p.Why)
+	}
+	for _, n := range f.BootNotes {
+		u.warn("boot configuration: " + n)
+	}
+}
+
+// codecs names how an image is packed, from its first archive to its last.
+func codecs(i builder.InitramfsFacts) string {
+	var out []string
+	for _, s := range i.Segments {
+		out = append(out, string(s.Codec))
+	}
+	return strings.Join(slices.Compact(out), ", ")
+}
+
+// inside counts the modules of interest in an image.
+func inside(i builder.InitramfsFacts) string {
+	empty := 0
+	for _, m := range i.Modules {
+		if m.Size == 0 {
+			empty++
+		}
+	}
+	text := fmt.Sprintf("%d modules of interest", len(i.Modules))
+	if empty > 0 {
+		text += fmt.Sprintf(" (%d emptied)", empty)
+	}
+	return text
+}
+
+// entryName is where a command line stands and what it is for.
+func entryName(e builder.EntryFacts) string {
+	out := e.Path
+	if e.Line > 0 {
+		out += fmt.Sprintf(":%d", e.Line)
+	}
+	if e.Title != "" {
+		out += " (" + e.Title + ")"
+	}
+	if e.Release != "" {
+		out += ", kernel " + e.Release
+	}
+	if e.Signed {
+		out += ", signed"
+	}
+	return out
 }
 
 func orNone(text string) string {
