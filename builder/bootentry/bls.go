@@ -79,12 +79,13 @@ func (r *reader) blsEntry(f *file, volume string) {
 		case "linux", "efi", "uki":
 			loads, e.Kernel = l.key, r.locate(value, volume)
 		case "initrd":
-			e.Initrds = append(e.Initrds, r.locate(value, volume))
+			e.Initrds = append(e.Initrds, r.blsInitrds(value, volume)...)
 		case "options":
 			options, e.Line = append(options, l), l.number
 		}
 	}
 	if loads != "linux" && len(options) == 0 {
+		r.chained = append(r.chained, e.Kernel)
 		return // another program, or an image that holds its own command line
 	}
 	if release := releaseOf(e.Kernel); release != "" {
@@ -108,6 +109,28 @@ func (r *reader) blsEntry(f *file, volume string) {
 			Hint: "set default_kernelopts in grub.cfg or grubenv"}
 	}
 	r.add(e, p)
+}
+
+// blsInitrds finds the files of an initrd line. GRUB's blscfg takes it for the words of a
+// command, with variables among them: Red Hat writes "/initramfs-REL.img $tuned_initrd".
+func (r *reader) blsInitrds(value, volume string) []string {
+	if at := r.locate(value, volume); at != value || !strings.ContainsAny(value, " \t$") {
+		return []string{at}
+	}
+	var out []string
+	for field := range strings.FieldsSeq(value) {
+		var pieces []piece
+		for i := 0; i < len(field); {
+			name, length := blsVariable([]byte(field[i:]))
+			if name == "" {
+				length = 1
+			}
+			pieces = append(pieces, piece{c: field[i], variable: name})
+			i += length
+		}
+		out = append(out, r.initrds(pieces, volume)...)
+	}
+	return out
 }
 
 // blsVariables lists the variables that options name. GRUB's blscfg expands them,

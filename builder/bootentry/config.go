@@ -132,14 +132,37 @@ type reader struct {
 	env    *grubEnv
 	// scripts are GRUB scripts, whose commands wait for the variables of all.
 	scripts []*grubFile
+	chained []string // files that a boot loader starts as firmware would
 }
 
 func (r *reader) add(e Entry, p place) {
 	if len(p.lines) > 0 && e.CommandLine == "" {
 		e.CommandLine = p.lines[0].String()
 	}
+	if !e.Template {
+		e.Initrds = union(e.Initrds, r.initrdArguments(e.CommandLine))
+	}
 	r.config.Entries = append(r.config.Entries, e)
 	r.config.places = append(r.config.places, p)
+}
+
+// initrdArguments finds the files that initrd= arguments name: a kernel that firmware
+// starts reads them by itself (Documentation/admin-guide/efi-stub.rst), Syslinux takes
+// several with commas between them. On other machines it is an address.
+func (r *reader) initrdArguments(cmdline string) []string {
+	var out []string
+	for _, arg := range Arguments(cmdline) {
+		if arg.Name != "initrd" {
+			continue
+		}
+		for name := range strings.SplitSeq(arg.Value, ",") {
+			at := r.locate(name, "/boot")
+			if _, err := rootfs.Resolve(r.tree, at); at != "" && (err == nil || strings.ContainsAny(name[:1], `/\`)) {
+				out = append(out, at)
+			}
+		}
+	}
+	return out
 }
 
 func (r *reader) problem(name, format string, args ...any) {

@@ -88,16 +88,33 @@ func (r *reader) grubScript(name string, depth int) error {
 func (g *grubFile) keep(c grubCommand) {
 	name, literal := c.words[0].literal()
 	set, _ := assignment(c.words)
-	wanted := []string{"initrd", "initrd16", "initrdefi", "source", "configfile", ".", "eval", "legacy_configfile", "syslinux_configfile", "extlinux_configfile"}
+	wanted := []string{"initrd", "initrd16", "initrdefi", "chainloader", "source", "configfile", ".", "eval", "legacy_configfile", "syslinux_configfile", "extlinux_configfile"}
 	if !literal || set != "" || isLoader(name) || slices.Contains(wanted, name) {
+		c.words = withoutOptions(c.words)
 		g.commands = append(g.commands, c)
 	}
+}
+
+// withoutOptions drops the options between a command and what it loads: module2 takes
+// --nounzip, chainloader --force.
+func withoutOptions(words []word) []word {
+	for len(words) > 1 {
+		if option, literal := words[1].literal(); !literal || !strings.HasPrefix(option, "--") {
+			break
+		}
+		words = slices.Delete(slices.Clone(words), 1, 2)
+	}
+	return words
 }
 
 // isLoader says whether a command loads a kernel with its arguments, or under Xen a
 // module that is one.
 func isLoader(name string) bool {
-	return slices.Contains([]string{"linux", "linux16", "linuxefi", "linux32", "module", "module2"}, name)
+	return slices.Contains([]string{"linux", "linux16", "linuxefi", "linux32"}, name) || isModule(name)
+}
+
+func isModule(name string) bool {
+	return slices.Contains([]string{"module", "module2", "xen_module"}, name)
 }
 
 // assignment splits "set name=value" and "name=value".
@@ -126,6 +143,9 @@ func (r *reader) include(g *grubFile, c grubCommand, depth int) error {
 	name, _ := c.words[0].literal()
 	switch name {
 	case "source", "configfile", ".":
+	case "chainloader":
+		r.chainload(g, c)
+		return nil
 	case "legacy_configfile", "syslinux_configfile", "extlinux_configfile":
 		r.problem(g.file.path, "line %d: the command %s reads another boot loader's configuration", c.line, name)
 		return nil
@@ -157,6 +177,16 @@ func (r *reader) include(g *grubFile, c grubCommand, depth int) error {
 		}
 	}
 	return nil
+}
+
+// chainload notes an image that firmware starts with what GRUB gives it: a unified kernel
+// image has its own command line, for another kernel the arguments are one.
+func (r *reader) chainload(g *grubFile, c grubCommand) {
+	if len(c.words) > 2 {
+		r.problem(g.file.path, "line %d: chainloader gives arguments to what it starts, which is not handled for a kernel", c.line)
+	} else if len(c.words) == 2 {
+		r.chained = append(r.chained, r.locate(trailingLiteral(c.words[1]), path.Dir(path.Dir(g.file.path))))
+	}
 }
 
 // trailingLiteral is what a word says behind its last variable and behind a device in
@@ -250,7 +280,8 @@ func (r *reader) loads(c grubCommand) bool {
 	if len(c.words) < 2 {
 		return false
 	}
-	if len(first.pieces) > 0 && first.pieces[0].variable == "" && !strings.HasPrefix(joinPieces(first.pieces, nil), "linux") && !strings.HasPrefix(joinPieces(first.pieces, nil), "module") {
+	if start := joinPieces(first.pieces, nil); len(first.pieces) > 0 && first.pieces[0].variable == "" &&
+		!slices.ContainsFunc([]string{"linux", "module", "xen"}, func(s string) bool { return strings.HasPrefix(start, s) }) {
 		return false
 	}
 	combinations, err := r.env.combinations(variablesIn(first.pieces), 1)
@@ -259,8 +290,8 @@ func (r *reader) loads(c grubCommand) bool {
 	}
 	for _, values := range combinations {
 		switch name := joinPieces(first.pieces, values); {
-		case strings.HasPrefix(name, "module"):
-			if isLoader(name) && looksLikeKernel(c.words[1]) {
+		case isModule(name):
+			if r.looksLikeKernel(c.words[1]) {
 				return true
 			}
 		case isLoader(name):
@@ -271,11 +302,18 @@ func (r *reader) loads(c grubCommand) bool {
 	return len(first.pieces) == 1 && strings.HasPrefix(first.pieces[0].variable, "linux")
 }
 
-func looksLikeKernel(w word) bool {
-	base := path.Base(joinPieces(w.pieces, nil))
-	for _, prefix := range []string{"vmlinu", "kernel", "bzImage", "Image", "linux"} {
-		if strings.HasPrefix(base, prefix) {
-			return true
+// looksLikeKernel goes by the name of a file under one value or another of variables.
+func (r *reader) looksLikeKernel(w word) bool {
+	combinations, err := r.env.combinations(variablesIn(w.pieces), 1)
+	if err != nil {
+		return false
+	}
+	for _, values := range combinations {
+		base := path.Base(joinPieces(w.pieces, values))
+		for _, prefix := range []string{"vmlinu", "kernel", "bzImage", "Image", "linux"} {
+			if strings.HasPrefix(base, prefix) {
+				return true
+			}
 		}
 	}
 	return false
@@ -292,7 +330,7 @@ func (r *reader) grubEntry(g *grubFile, c grubCommand, initrds []word) {
 		Kernel: r.locate(written, path.Dir(path.Dir(g.file.path)))}
 	e.Release = releaseOf(e.Kernel)
 	for _, w := range initrds {
-		e.Initrds = append(e.Initrds, r.locate(joinPieces(w.pieces, combinations[0]), path.Dir(path.Dir(g.file.path))))
+		e.Initrds = append(e.Initrds, r.initrds(w.pieces, path.Dir(path.Dir(g.file.path)))...)
 	}
 	p := place{file: g.file}
 	for _, values := range combinations {
@@ -304,6 +342,36 @@ func (r *reader) grubEntry(g *grubFile, c grubCommand, initrds []word) {
 		p.lines = append(p.lines, t)
 	}
 	r.add(e, p)
+}
+
+// initrds finds the files that a word of an initrd command stands for under the values of
+// its variables. Where no value leads to a file, it is the first that names one.
+func (r *reader) initrds(pieces []piece, near string) []string {
+	variables := variablesIn(pieces)
+	combinations, err := r.env.combinations(variables, 1)
+	if err != nil {
+		combinations = []map[string]string{{}}
+	}
+	var found, absent []string
+	for _, values := range combinations {
+		written := joinPieces(pieces, values)
+		names := []string{written}
+		if len(variables) > 0 {
+			names = strings.Fields(written)
+		}
+		for _, name := range names {
+			at := r.locate(name, near)
+			if _, err := rootfs.Resolve(r.tree, at); err == nil {
+				found = union(found, []string{at})
+			} else if at != "" {
+				absent = append(absent, at)
+			}
+		}
+	}
+	if len(found) == 0 {
+		return absent[:min(1, len(absent))]
+	}
+	return found
 }
 
 func allPieces(words []word) []piece {

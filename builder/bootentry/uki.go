@@ -11,8 +11,8 @@ import (
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
-// images finds unified kernel images: in EFI/Linux, and under any other name that
-// firmware or a boot manager may start. Those of kernel packages beside the modules
+// images finds unified kernel images: in EFI/Linux, under any other name that firmware
+// or a boot manager may start, and where a boot entry names one. Those of kernel packages beside the modules
 // are templates, which kernel-install copies.
 func (r *reader) images() error {
 	vendors, err := r.vendors()
@@ -21,6 +21,11 @@ func (r *reader) images() error {
 	}
 	for _, dir := range vendors {
 		if err := r.imagesIn(dir, path.Dir(path.Dir(dir)), false); err != nil {
+			return err
+		}
+	}
+	for _, name := range r.chained {
+		if err := r.image(name, "", false); err != nil {
 			return err
 		}
 	}
