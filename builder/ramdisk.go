@@ -49,18 +49,19 @@ func readRamdisks(t rootfs.Tree, entries []bootentry.Entry) (found []*ramdisk, b
 		return nil, nil, nil, err
 	}
 	for _, name := range names {
-		r, err := openRamdisk(t, name)
-		var broken *initramfs.FormatError
-		switch {
-		case errors.As(err, &broken), errors.Is(err, initramfs.ErrLimit):
-			bad = append(bad, obstacle{name, err.Error(), "make the image anew with the system's own tool, or remove it if nothing boots from it"})
-		case err != nil:
+		file, err := t.Open(name)
+		if err != nil {
 			closeRamdisks(found)
-			return nil, nil, nil, err
-		default:
-			found = append(found, r)
-			notes = append(notes, r.hidden()...)
+			return nil, nil, nil, fmt.Errorf("cannot open the initramfs %s: %w", name, err)
 		}
+		r, err := readRamdisk(name, file)
+		if err != nil {
+			file.Close()
+			bad = append(bad, obstacle{name, err.Error(), "make the image anew with the system's own tool, or remove it if nothing boots from it"})
+			continue
+		}
+		found = append(found, r)
+		notes = append(notes, r.hidden()...)
 	}
 	return found, bad, notes, nil
 }
@@ -102,17 +103,15 @@ func (r *ramdisk) hidden() []string {
 	return out
 }
 
-func openRamdisk(t rootfs.Tree, name string) (*ramdisk, error) {
-	file, err := t.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the initramfs %s: %w", name, err)
-	}
+// readRamdisk reads an image. Any error is the image's own fault, such as links in a
+// circle where modprobe should be.
+func readRamdisk(name string, file rootfs.File) (*ramdisk, error) {
 	r := &ramdisk{path: name, file: file}
+	var err error
 	if r.image, err = initramfs.Open(file, file.Size()); err == nil {
 		r.facts, err = r.image.Facts()
 	}
 	if err != nil {
-		file.Close()
 		return nil, fmt.Errorf("cannot read the initramfs: %w", err)
 	}
 	return r, nil

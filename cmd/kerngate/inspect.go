@@ -139,14 +139,16 @@ func stateText(state kernel.State, ways builder.Ways) string {
 	switch {
 	case ways.Total == 0:
 		return string(state)
-	case state == kernel.Loadable && ways.Open == 0:
-		return "blocked"
 	case state == kernel.BuiltIn && ways.Open == 0:
 		return "built in, blocked"
 	case state == kernel.BuiltIn:
 		return string(state)
-	default:
-		return fmt.Sprintf("%s, %d of %d ways open", state, ways.Open, ways.Total)
+	case state == kernel.Loadable && ways.Open == 0:
+		return "blocked"
+	case state == kernel.Loadable:
+		return fmt.Sprintf("loadable, %d of %d ways open", ways.Open, ways.Total)
+	default: // its file is gone, or was never there
+		return fmt.Sprintf("in an initramfs only, %d of %d ways open", ways.Open, ways.Total)
 	}
 }
 
@@ -223,7 +225,7 @@ func showBoot(u *ui, f *builder.Facts) {
 		if e.Template {
 			what = "boot template"
 		}
-		u.printf("%s %s: %s\n", what, entryName(e), orNone(e.CommandLine))
+		u.printf("%s %s: %s\n", what, entryName(e), orNone(strings.TrimSpace(e.CommandLine)))
 	}
 	for _, p := range f.BootProblems {
 		u.warn("boot configuration: " + p.Path + ": " + p.Why)
