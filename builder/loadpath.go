@@ -73,12 +73,13 @@ func (s *surrounding) machines() ([]machine, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := machine{kernel: k, resolver: modprobe.Resolver{Config: s.config, Index: index}}
+		m := machine{kernel: k}
 		for _, e := range s.boot.Entries {
 			if !e.Template && (e.Release == k.Release || e.Release == "") {
 				m.lines = append(m.lines, e.CommandLine)
 			}
 		}
+		m.resolver = modprobe.Resolver{Config: s.config.WithCommandLine(inAll(m.lines)), Index: index}
 		if err := m.addDisks(s.disks); err != nil {
 			return nil, err
 		}
@@ -87,7 +88,19 @@ func (s *surrounding) machines() ([]machine, error) {
 	return out, nil
 }
 
+// inAll gives the words that all of some command lines have: kmod reads arguments of
+// modprobe from the one that was booted with.
+func inAll(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return strings.Join(slices.DeleteFunc(strings.Fields(lines[0]), func(word string) bool {
+		return slices.ContainsFunc(lines, func(line string) bool { return !slices.Contains(strings.Fields(line), word) })
+	}), " ")
+}
+
 func (m *machine) addDisks(disks []*ramdisk) error {
+	shared := inAll(m.lines)
 	for _, d := range disks {
 		if !d.isFor(m.kernel.Release) {
 			continue
@@ -100,7 +113,7 @@ func (m *machine) addDisks(disks []*ramdisk) error {
 		}
 		index, err := modprobe.ReadIndex(tree, path.Join("/lib/modules", m.kernel.Release))
 		if err == nil {
-			view.indexed, view.resolver = true, modprobe.Resolver{Config: config, Index: index}
+			view.indexed, view.resolver = true, modprobe.Resolver{Config: config.WithCommandLine(shared), Index: index}
 		} else if !isMissing(err) {
 			return fmt.Errorf("%s: %w", d.path, err)
 		}

@@ -150,10 +150,7 @@ func newInitramfs(t *testing.T, loader, codec string) []byte {
 		"conf/initramfs.conf":                        "MODULES=most\n",
 	}
 	write(t, dir, 0o755, files)
-	cpio, find := need(t, "cpio", "cpio"), need(t, "find", "findutils")
-	cmd := exec.Command("/bin/sh", "-c", find+` . -exec touch -h -d @0 {} + && `+find+` . | sort | `+cpio+` -o -H newc --quiet --reproducible -R 0:0`)
-	cmd.Dir = dir
-	out := output(t, cmd)
+	out := cpioOf(t, dir)
 	if codec == "" {
 		return out
 	}
@@ -163,6 +160,15 @@ func newInitramfs(t *testing.T, loader, codec string) []byte {
 	}
 	compress.Stdin = bytes.NewReader(out)
 	return output(t, compress)
+}
+
+// cpioOf is a directory as a newc archive, always the same bytes.
+func cpioOf(t *testing.T, dir string) []byte {
+	t.Helper()
+	cpio, find := need(t, "cpio", "cpio"), need(t, "find", "findutils")
+	cmd := exec.Command("/bin/sh", "-c", find+` . -exec touch -h -d @0 {} + && `+find+` . | sort | `+cpio+` -o -H newc --quiet --reproducible -R 0:0`)
+	cmd.Dir = dir
+	return output(t, cmd)
 }
 
 func output(t *testing.T, cmd *exec.Cmd) []byte {
