@@ -49,13 +49,14 @@ func (s *surrounding) removedFrom(k kernel.Kernel, names []string, reason string
 		}
 		there = append(there, name)
 		literal, err := rootfs.Resolve(s.tree, file)
+		one := splice{path: literal, op: opDrop, reason: reason, missed: "it is there", edit: &rootfs.Edit{Op: rootfs.Remove}}
 		if isMissing(err) {
-			continue // the index is out of date
+			one.edit, err = nil, nil // the index is out of date
 		}
 		if err != nil {
 			return nil, "", err
 		}
-		out = append(out, splice{path: literal, op: opDrop, reason: reason, missed: "it is there", edit: &rootfs.Edit{Op: rootfs.Remove}})
+		out = append(out, one)
 	}
 	if len(there) == 0 {
 		return nil, "", nil

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,11 +21,13 @@ import (
 	"github.com/kerngate/kerngate/builder/undo"
 )
 
-// victim is an image that apply --in-place is killed on.
+// victim is an image that a verb is killed on while it works in place.
 type victim struct {
 	t      *testing.T
 	disk   string
 	before []byte
+	verb   []string // with its flags
+	done   int      // exit code of verify -p copy-fail, once the verb is done
 }
 
 func newVictim(t *testing.T) *victim {
@@ -32,7 +35,7 @@ func newVictim(t *testing.T) *victim {
 	t.Setenv("TMPDIR", t.TempDir()) // what e2fsprogs' killed callers leave
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
-	v := &victim{t: t, disk: filepath.Join(dir, "disk.raw")}
+	v := &victim{t: t, disk: filepath.Join(dir, "disk.raw"), verb: []string{"apply", "--in-place", "--profile", "copy-fail"}, done: exitOK}
 	err := errors.Join(
 		imgtest.WriteRoot(root, "7.2.12+deb14-cloud-amd64"),
 		imgtest.WriteDisk(v.disk, "gpt", imgtest.Part{FS: "ext4", Dir: root, Size: 16 * imgtest.MiB, Type: "L"}))
@@ -51,7 +54,7 @@ func (v *victim) start() *exec.Cmd {
 	if err := os.WriteFile(v.disk, v.before, 0o644); err != nil {
 		v.t.Fatal(err)
 	}
-	cmd := exec.Command("kerngate", "apply", "--in-place", "--profile", "copy-fail", v.disk)
+	cmd := exec.Command("kerngate", append(slices.Clone(v.verb), v.disk)...)
 	if err := cmd.Start(); err != nil {
 		v.t.Fatal(err)
 	}
@@ -61,7 +64,7 @@ func (v *victim) start() *exec.Cmd {
 // kerngate runs a verb in this process.
 func (v *victim) kerngate(args ...string) (code int, stderr string) {
 	var out, diag bytes.Buffer
-	code = run(context.Background(), append(args, v.disk), &out, &diag)
+	code = run(context.Background(), append(slices.Clone(args), v.disk), &out, &diag)
 	return code, diag.String()
 }
 
@@ -124,15 +127,33 @@ func (v *victim) measure() (whole, writing time.Duration) {
 	v.awaitJournal(ended)
 	wrote := time.Now()
 	if <-ended; !cmd.ProcessState.Success() {
-		v.t.Fatalf("apply --in-place: %v", cmd.ProcessState)
+		v.t.Fatalf("%s: %v", v.verb, cmd.ProcessState)
 	}
 	return time.Since(begin), time.Since(wrote) + time.Millisecond
 }
 
 // TestKilledInPlace kills the program at random times. After recover, or the next
 // run, the image is bit for bit as before, or as the profile wants it; nothing else.
-func TestKilledInPlace(t *testing.T) {
+func TestKilledInPlace(t *testing.T) { newVictim(t).killOften(kills) }
+
+// TestKilledRevert does the same to a revert: the image is as the build left it, or as it
+// was before the build.
+func TestKilledRevert(t *testing.T) {
 	v := newVictim(t)
+	if code, stderr := v.kerngate(v.verb...); code != exitOK {
+		t.Fatalf("%s: exit code %d: %s", v.verb, code, stderr)
+	}
+	var err error
+	if v.before, err = os.ReadFile(v.disk); err != nil {
+		t.Fatal(err)
+	}
+	v.verb, v.done = []string{"revert", "--in-place"}, exitNot
+	v.killOften(kills / 2)
+}
+
+func (v *victim) killOften(kills int) {
+	t := v.t
+	t.Helper()
 	whole, writing := v.measure()
 	before := sha256.Sum256(v.before)
 	outcomes := map[string]int{}
@@ -152,7 +173,7 @@ func TestKilledInPlace(t *testing.T) {
 		}
 		way := []string{"recover"}
 		if i%10 == 9 {
-			way = []string{"apply", "--in-place", "--profile", "copy-fail"}
+			way = v.verb
 		}
 		if code, stderr := v.kerngate(way...); code != exitOK {
 			t.Fatalf("kill %d: %s: exit code %d: %s", i, way, code, stderr)
@@ -165,8 +186,11 @@ func TestKilledInPlace(t *testing.T) {
 			if way[0] == "recover" {
 				state = "killed after it was done"
 			}
-			if code, stderr := v.kerngate("verify", "--profile", "copy-fail"); code != exitOK {
-				t.Fatalf("kill %d: the image is neither as before nor does it conform: %d %s", i, code, stderr)
+			if code, stderr := v.kerngate("verify", "--profile", "copy-fail"); code != v.done {
+				t.Fatalf("kill %d: the image is neither as before nor is the verb done: %d %s", i, code, stderr)
+			}
+			if code, _ := v.kerngate("revert", "--in-place"); v.done == exitNot && code != exitNot {
+				t.Fatalf("kill %d: the image is neither as before nor is all taken out", i)
 			}
 		}
 		outcomes[state]++
