@@ -12,14 +12,15 @@ import (
 )
 
 // cmdlineWant is what every kernel command line must name: the modules, and of the
-// ones that some kernel has built in the functions that start them.
-func cmdlineWant(kernels []kernel.Kernel, p profiles.Profile) bootentry.Want {
+// ones that some kernel has built in, or may have, the functions that start them.
+func (s *surrounding) cmdlineWant(p profiles.Profile) bootentry.Want {
+	unknown := len(s.strangers()) > 0
 	w := bootentry.Want{Header: header(p)}
 	for _, m := range p.Modules {
 		if slices.Contains(m.Block, profiles.BlockCmdline) {
 			w.Modules = append(w.Modules, m.Name)
 		}
-		if slices.Contains(m.Block, profiles.BlockInitcall) && builtInSomewhere(kernels, m.Name) {
+		if slices.Contains(m.Block, profiles.BlockInitcall) && (unknown || builtInSomewhere(s.kernels, m.Name)) {
 			w.Initcalls = append(w.Initcalls, m.Known.Initcall)
 		}
 	}
@@ -80,7 +81,7 @@ func isEmpty(w bootentry.Want) bool { return len(w.Modules)+len(w.Initcalls) == 
 // change, all that an earlier build added goes first, so that the order of names does not
 // tell of earlier profiles.
 func (s *surrounding) cmdlineSplices(p profiles.Profile, old *Manifest) ([]splice, []obstacle, error) {
-	want, ours := cmdlineWant(s.kernels, p), oldWords(old)
+	want, ours := s.cmdlineWant(p), oldWords(old)
 	lacking := gaps(s.boot, want)
 	if len(lacking) == 0 && !hasStale(ours, want) {
 		return s.unchangedLines(ours), nil, nil
@@ -208,11 +209,21 @@ func (s *surrounding) unchangedLines(ours map[string]bootentry.Want) []splice {
 }
 
 // cmdlineObstacles finds boot loaders whose command lines nobody can see to.
-func (s *surrounding) cmdlineObstacles(p profiles.Profile) (found []obstacle, warnings []string) {
-	want := cmdlineWant(s.kernels, p)
+func (s *surrounding) cmdlineObstacles(p profiles.Profile) (found []obstacle, warnings []string, err error) {
+	want := s.cmdlineWant(p)
 	if isEmpty(want) {
-		return nil, nil
+		return nil, nil, nil
 	}
+	deaf, err := s.deafKernels()
+	if err != nil {
+		return nil, nil, err
+	}
+	found, warnings = s.entryObstacles(want)
+	return append(found, deaf...), append(warnings, s.strangerNotes()...), nil
+}
+
+// entryObstacles are those of the boot entries.
+func (s *surrounding) entryObstacles(want bootentry.Want) (found []obstacle, warnings []string) {
 	for _, problem := range s.boot.Problems {
 		found = append(found, obstacle{problem.Path, problem.Why, "put on the kernel command lines that it holds: " + words(want)})
 	}

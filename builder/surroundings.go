@@ -53,6 +53,9 @@ func (s *surrounding) index(k kernel.Kernel) (*modprobe.Index, error) {
 		return known, nil
 	}
 	index, err := modprobe.ReadIndex(s.tree, k.Modules)
+	if loadable, _ := k.Count(); isMissing(err) && loadable == 0 {
+		index, err = &modprobe.Index{Dir: k.Modules}, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the module index of kernel %s: %w", k.Release, err)
 	}
@@ -74,7 +77,10 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 	if len(blocksBy(p, profiles.BlockInitramfs)) > 0 {
 		warnings = append(warnings, s.unseen...)
 	}
-	more, notes := s.cmdlineObstacles(p)
+	more, notes, err := s.cmdlineObstacles(p)
+	if err != nil {
+		return nil, nil, err
+	}
 	warnings = append(warnings, notes...)
 	found = append(found, more...)
 	certain, possible, err := s.sideEffects(p)

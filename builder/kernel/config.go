@@ -56,6 +56,9 @@ func builtSymbols(data []byte) map[string]bool {
 	return out
 }
 
+// Has says whether the configuration sets a symbol, written without CONFIG_, to y or m.
+func (c Config) Has(symbol string) bool { return c.built[symbol] }
+
 // StateBy is [Kernel.State], and for a module that is absent looks at why: a configuration
 // that does not set the symbol that builds it has it not built. A symbol that the file does
 // not name is not set: Kconfig leaves out those whose dependencies are not met.

@@ -1,7 +1,7 @@
 // Package kernel finds the kernels installed in a tree and says for each what
 // became of a module: not built, absent, loadable or built in.
 //
-// A kernel is a directory under lib/modules that depmod(8) has written, with its
+// A kernel is a directory under lib/modules with lists of its modules, with its
 // image in /boot or, as newer distributions do, beside the modules. The release
 // inside an x86 image is read from its setup header
 // (Documentation/arch/x86/boot.rst, kernel_version); other architectures' images
@@ -10,6 +10,7 @@ package kernel
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -157,20 +158,15 @@ func read(t rootfs.Tree, e rootfs.Entry, parent string) (Kernel, bool, error) {
 		return k, false, err
 	}
 	k.Modules = dir
-	deps, err := rootfs.ReadFile(t, dir+"/modules.dep", maxList)
-	if errors.Is(err, fs.ErrNotExist) {
-		return k, false, nil
-	}
-	if err != nil {
+	built, err := rootfs.ReadFile(t, dir+"/modules.builtin", maxList)
+	if builtMissing := errors.Is(err, fs.ErrNotExist); err != nil && !builtMissing {
 		return k, false, err
 	}
-	for line := range bytes.Lines(deps) {
-		if file, _, ok := bytes.Cut(line, []byte(":")); ok {
-			k.loadable[ModuleName(string(file))] = true
-		}
-	}
-	built, err := rootfs.ReadFile(t, dir+"/modules.builtin", maxList)
-	if err != nil {
+	found, listErr := k.readLoadable(t, len(bytes.TrimSpace(built)) > 0)
+	switch {
+	case listErr != nil || !found:
+		return k, false, listErr
+	case err != nil:
 		return k, false, fmt.Errorf("cannot tell what is built in: %w", err)
 	}
 	for line := range bytes.Lines(built) {
@@ -179,6 +175,32 @@ func read(t rootfs.Tree, e rootfs.Entry, parent string) (Kernel, bool, error) {
 		}
 	}
 	return k, true, k.findImage(t)
+}
+
+// readLoadable reads modules.dep. Where depmod(8) has left its binary form alone, or has
+// not run yet, modules.order of the kernel's own build tells nearly the same. A directory
+// with none of them is a kernel if that has built-in modules: one that loads none.
+func (k *Kernel) readLoadable(t rootfs.Tree, hasBuiltIn bool) (isKernel bool, err error) {
+	for _, name := range []string{"/modules.dep", "/modules.order"} {
+		list, err := rootfs.ReadFile(t, k.Modules+name, maxList)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		for line := range bytes.Lines(list) {
+			file, _, isDep := bytes.Cut(bytes.TrimSpace(line), []byte(":"))
+			if len(file) > 0 && isDep == (name == "/modules.dep") {
+				k.loadable[ModuleName(string(file))] = true
+			}
+		}
+		return name == "/modules.dep" || hasBuiltIn || len(k.loadable) > 0, nil
+	}
+	if only, err := rootfs.Exists(t, k.Modules+"/modules.dep.bin"); err != nil || only {
+		return false, cmp.Or(err, errors.New("it has modules.dep.bin, and neither modules.dep nor modules.order: write them with depmod(8)"))
+	}
+	return hasBuiltIn, nil
 }
 
 // findImage looks for the kernel's image where distributions put it.

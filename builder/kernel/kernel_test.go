@@ -81,6 +81,7 @@ func TestList(t *testing.T) {
 			"6.1.0 modules=/usr/lib/modules/6.1.0 image=/boot/vmlinuz-6.1.0 says="},
 		{"module directory by a link", installed(map[string]string{"usr/lib/modules/6.6.0": "-> /opt/kernel"}, "opt/kernel"),
 			"6.6.0 modules=/opt/kernel image= says="},
+		{"nothing to load", map[string]string{"usr/lib/modules/6.1.0/modules.builtin": "kernel/fs/ext4/ext4.ko\n"}, "6.1.0 modules=/usr/lib/modules/6.1.0 image= says="},
 		{"what is no kernel", map[string]string{
 			"usr/lib/modules/6.1.0/build/x": "", "usr/lib/modules/6.2.0/modules.builtin": "", "usr/lib/modules/README": "x", "usr/lib/modules/dangling": "-> gone", "usr/lib/modules/alias": "-> README",
 		}, ""},
@@ -130,6 +131,8 @@ func TestListRefuses(t *testing.T) {
 		fault string
 	}{
 		{"no list of what is built in", map[string]string{dir + "modules.dep": ""}, "cannot read kernel 6.1.0: cannot tell what is built in: "},
+		{"binary list alone", map[string]string{dir + "modules.dep.bin": "x", dir + "modules.builtin": "kernel/a.ko"}, "it has modules.dep.bin, and neither modules.dep nor modules.order: write them with depmod(8)"},
+		{"large order", map[string]string{dir + "modules.order": strings.Repeat("#", 8<<20+1)}, "size is 8388609 bytes, limit is 8388608"},
 		{"large list", map[string]string{dir + "modules.dep": strings.Repeat("#", 8<<20+1)}, "size is 8388609 bytes, limit is 8388608"},
 		{"large list of what is built in", map[string]string{dir + "modules.dep": "", dir + "modules.builtin": strings.Repeat("#", 8<<20+1)}, "limit is 8388608"},
 		{"list is a directory", map[string]string{dir + "modules.dep/x": ""}, "it is a directory, want a regular file"},
@@ -171,6 +174,24 @@ func TestState(t *testing.T) {
 	}
 	if loadable, builtIn := list[0].Count(); loadable != 4 || builtIn != 3 {
 		t.Errorf("%d loadable and %d built in, want 4 and 3", loadable, builtIn)
+	}
+}
+
+// TestStateWithoutDepmod holds that a kernel on which depmod has not run, or left its
+// binary index alone, is not taken for none.
+func TestStateWithoutDepmod(t *testing.T) {
+	list, err := kernel.List(tree(t, map[string]string{
+		"usr/lib/modules/6.1.0/modules.order":   "kernel/crypto/algif_aead.ko\nkernel/net/x-y.ko\n",
+		"usr/lib/modules/6.1.0/modules.dep.bin": "index",
+		"usr/lib/modules/6.1.0/modules.builtin": "kernel/crypto/af_alg.ko\n",
+	}))
+	if err != nil || len(list) != 1 {
+		t.Fatalf("got %d kernels, %v", len(list), err)
+	}
+	for module, want := range map[string]kernel.State{"algif_aead": kernel.Loadable, "x_y": kernel.Loadable, "af_alg": kernel.BuiltIn, "esp4": kernel.Absent} {
+		if got := list[0].State(module); got != want {
+			t.Errorf("%q is %s, want %s", module, got, want)
+		}
 	}
 }
 
