@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -58,6 +59,9 @@ func (s *scenario) run(t *testing.T, kerngate string, image DebianImage) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if s.profile != "" && !s.firmware {
+		initrd = patchedInitrd(t, disk, initrd)
+	}
 	start := time.Now()
 	m := Start(t, MachineOptions{Disk: disk, Firmware: s.firmware, Kernel: vmlinuz, Initrd: initrd, Append: s.append, Timeout: s.patience()})
 	report, err := m.Report(s.patience())
@@ -76,6 +80,20 @@ func (s *scenario) run(t *testing.T, kerngate string, image DebianImage) {
 	if after := stat(t, image.Disk); after != before {
 		t.Errorf("the cached image was written to: %s, before %s", after, before)
 	}
+}
+
+// patchedInitrd copies out of a patched disk the initramfs whose original lies beside
+// the image: QEMU boots with that one, as a boot loader would.
+func patchedInitrd(t *testing.T, disk, original string) string {
+	t.Helper()
+	dir := t.TempDir()
+	release := strings.TrimPrefix(filepath.Base(original), "initrd-")
+	out := filepath.Join(dir, "initrd")
+	command(t, dir, "debugfs", "-R", "dump /boot/initrd.img-"+release+" initrd", rootAt(t, dir, disk))
+	if info, err := os.Stat(out); err != nil || info.Size() == 0 {
+		t.Fatalf("initramfs of %s in the patched disk: %v", release, err)
+	}
+	return out
 }
 
 // patience is how long a machine may live: trying every load path takes longer than
@@ -150,8 +168,12 @@ func (s *scenario) patch(t *testing.T, dir, kerngate, original, disk string) Cel
 	if _, ok := s.files[profile]; ok {
 		profile = "./" + profile
 	}
-	command(t, dir, kerngate, "apply", "--profile", profile, "-o", disk, original)
-	report := command(t, dir, kerngate, "verify", "--json", "--profile", profile, disk)
+	options := []string{"--profile", profile}
+	if !s.firmware {
+		options = append(options, "--accept", "external-cmdline") // QEMU has it from us
+	}
+	command(t, dir, kerngate, slices.Concat([]string{"apply", "-o", disk}, options, []string{original})...)
+	report := command(t, dir, kerngate, slices.Concat([]string{"verify", "--json"}, options, []string{disk})...)
 	judge(t, dir, disk)
 	if !s.predict {
 		return nil

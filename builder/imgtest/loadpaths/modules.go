@@ -10,8 +10,8 @@ type module struct {
 	nobody    bool     // the same is to be tried as nobody
 }
 
-// modules are what is tried: the two families of the profiles, and two modules of
-// other kinds. From modinfo and the kernel's source.
+// modules are what is tried: those that the profiles block, and two of other kinds.
+// From modinfo and the kernel's source.
 var modules = []module{
 	{name: "af_alg", aliases: []string{"net-pf-38"}, dependant: "algif_hash", nobody: true},
 	{name: "algif_aead", aliases: []string{"algif-aead"}, nobody: true},
@@ -22,6 +22,9 @@ var modules = []module{
 	{name: "esp4", aliases: []string{"xfrm-type-2-50"}, dependant: "esp4_offload", nobody: true},
 	{name: "esp6", aliases: []string{"xfrm-type-10-50"}, dependant: "esp6_offload", nobody: true},
 	{name: "rxrpc", aliases: []string{"net-pf-33"}, dependant: "kafs", nobody: true},
+	{name: "nft_dup_ipv4", aliases: []string{"nft-expr-2-dup"}, nobody: true},
+	{name: "nft_dup_ipv6", aliases: []string{"nft-expr-10-dup"}, nobody: true},
+	{name: "xt_TEE", aliases: []string{"ipt_TEE", "ip6t_TEE"}, nobody: true},
 	// Called net-act-pedit since 6.7, and by its own name before.
 	{name: "act_pedit", aliases: []string{"net-act-pedit", "act_pedit"}},
 }

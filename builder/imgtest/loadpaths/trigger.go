@@ -27,7 +27,7 @@ func autoload(_ *machine, mod module) string { return again(mod, "trigger", nil)
 // as anybody does, in a user and network name space of its own.
 func autoloadNobody(_ *machine, mod module) string {
 	how := "trigger"
-	if _, privileged := xfrmFamilies[mod.name]; privileged {
+	if needsNetAdmin[mod.name] {
 		how = "trigger-in-namespace"
 	}
 	return again(mod, how, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}})
@@ -84,24 +84,36 @@ var algorithms = map[string]unix.SockaddrALG{
 	"authencesn":     {Type: "aead", Name: "authencesn(hmac(sha256),cbc(aes))"},
 }
 
-// xfrmFamilies are the address families of the states that need a module.
-var xfrmFamilies = map[string]uint16{"esp4": unix.AF_INET, "esp6": unix.AF_INET6}
+// needsNetAdmin are the modules that the kernel asks for only where the process may
+// configure a network.
+var needsNetAdmin = map[string]bool{"esp4": true, "esp6": true, "nft_dup_ipv4": true, "nft_dup_ipv6": true, "xt_TEE": true}
+
+// requests are netlink messages: the protocol that they are sent by, and the bytes.
+var requests = map[string]struct {
+	protocol int
+	message  func() []byte
+}{
+	"esp4":         {unix.NETLINK_XFRM, func() []byte { return espState(unix.AF_INET) }},
+	"esp6":         {unix.NETLINK_XFRM, func() []byte { return espState(unix.AF_INET6) }},
+	"act_pedit":    {unix.NETLINK_ROUTE, peditAction},
+	"nft_dup_ipv4": {unix.NETLINK_NETFILTER, func() []byte { return duplicateRule(unix.AF_INET) }},
+	"nft_dup_ipv6": {unix.NETLINK_NETFILTER, func() []byte { return duplicateRule(unix.AF_INET6) }},
+	"xt_TEE":       {unix.NETLINK_NETFILTER, teeTarget},
+}
 
 // trigger does what makes the kernel ask for a module.
 func trigger(name string) error {
 	if algorithm, found := algorithms[name]; found {
 		return bindAlgorithm(&algorithm)
 	}
-	if family, found := xfrmFamilies[name]; found {
-		return netlink(unix.NETLINK_XFRM, espState(family))
+	if request, found := requests[name]; found {
+		return netlink(request.protocol, request.message())
 	}
 	switch name {
 	case "af_alg":
 		return openSocket(unix.AF_ALG, unix.SOCK_SEQPACKET, 0)
 	case "rxrpc":
 		return openSocket(unix.AF_RXRPC, unix.SOCK_DGRAM, unix.AF_INET)
-	case "act_pedit":
-		return netlink(unix.NETLINK_ROUTE, peditAction())
 	}
 	return fmt.Errorf("nothing is known that loads %s", name)
 }
@@ -126,8 +138,9 @@ func bindAlgorithm(algorithm *unix.SockaddrALG) error {
 	return nil
 }
 
-// netlink sends one message and reads its acknowledgement, an errno in the first four
-// bytes behind the header: netlink(7).
+// netlink sends messages, of which one wants an answer, and reads it. If the answer is
+// an acknowledgement, it has an errno in the first four bytes behind the header:
+// netlink(7).
 func netlink(protocol int, message []byte) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, protocol)
 	if err != nil {
@@ -144,6 +157,9 @@ func netlink(protocol int, message []byte) error {
 	}
 	if n < unix.SizeofNlMsghdr+4 {
 		return fmt.Errorf("answer has %d bytes", n)
+	}
+	if kind := binary.NativeEndian.Uint16(answer[4:]); kind != unix.NLMSG_ERROR {
+		return nil
 	}
 	if errno := -int32(binary.NativeEndian.Uint32(answer[unix.SizeofNlMsghdr:])); errno != 0 {
 		return fmt.Errorf("answer: %w", unix.Errno(errno))
