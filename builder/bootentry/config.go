@@ -114,7 +114,7 @@ func Read(t rootfs.Tree) (*Config, error) {
 	r := &reader{tree: t, config: &Config{tree: t}, seen: map[string]bool{}, dirs: map[string][]rootfs.Entry{}, env: newGrubEnv()}
 	for _, step := range []func() error{
 		r.grubScripts, r.grubEnvs, r.grubEntries, r.blsEntries, r.images,
-		r.grubDefaults, r.kernelCmdline, r.extlinux, r.raspberryPi, r.unhandled,
+		r.grubDefaults, r.kernelCmdline, r.extlinux, r.raspberryPi, r.startup, r.unhandled,
 	} {
 		if err := step(); err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package bootentry
 
 import (
+	"bytes"
 	"path"
 	"slices"
 	"strings"
@@ -55,7 +56,56 @@ func (r *reader) grubScripts() error {
 			}
 		}
 	}
+	return r.customScripts()
+}
+
+// grubScriptDir holds what grub-mkconfig runs to make grub.cfg.
+const grubScriptDir = "/etc/grub.d"
+
+// customScripts reads the scripts that print themselves into grub.cfg, as 40_custom does:
+// their commands go there as they are, whatever /etc/default/grub says.
+func (r *reader) customScripts() error {
+	dir, names, err := r.list(grubScriptDir, func(string) bool { return true })
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		literal, err := rootfs.Resolve(r.tree, path.Join(dir, name))
+		if missing(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if info, err := r.tree.Lstat(literal); err != nil {
+			return err
+		} else if !info.Mode.IsRegular() {
+			continue
+		}
+		f, err := r.open(literal)
+		if err != nil {
+			return err
+		}
+		if f == nil || !printsItself(f.data) {
+			continue
+		}
+		delete(r.seen, f.path)
+		if err := r.grubScript(f.path, 0); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// printsItself says whether the first command of a shell script is "exec tail": GRUB takes
+// that line, which tail leaves out, for a command that it does not know.
+func printsItself(script []byte) bool {
+	for line := range bytes.Lines(script) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			return bytes.HasPrefix(line, []byte("exec tail "))
+		}
+	}
+	return false
 }
 
 func (r *reader) grubScript(name string, depth int) error {
@@ -326,7 +376,7 @@ func (r *reader) grubEntry(g *grubFile, c grubCommand, initrds []word) {
 		return
 	}
 	written := joinPieces(c.words[1].pieces, combinations[0])
-	e := Entry{Source: GrubScript, Path: g.file.path, Line: c.line, Title: strings.Join(c.titles, " > "),
+	e := Entry{Source: GrubScript, Path: g.file.path, Line: c.line, Title: strings.Join(c.titles, " > "), Template: rootfs.Below(g.file.path, grubScriptDir),
 		Kernel: r.locate(written, path.Dir(path.Dir(g.file.path)))}
 	e.Release = releaseOf(e.Kernel)
 	for _, w := range initrds {

@@ -60,6 +60,10 @@ func TestOtherLoaders(t *testing.T) {
 		{"another system", script("chainloader +1"), "", ""},
 		{"another system by force", script("chainloader --force (hd0,1)/EFI/x.efi"), "", ""},
 		{"a kernel as a program", script("chainloader /boot/vmlinuz-1 root=/dev/vda1"), "", "line 1: chainloader gives arguments"},
+		{"an EFI shell", memory{"/boot/efi/STARTUP.NSH": []byte("\\vmlinuz.efi root=/dev/vda1 initrd=\\i\n")}, "", "from an EFI shell"},
+		{"an EFI shell that starts GRUB", memory{"/boot/efi/startup.nsh": []byte("\\EFI\\debian\\grubx64.efi\n")}, "", ""},
+		{"what goes into grub.cfg as it is", memory{"/etc/grub.d/40_custom": []byte("#!/bin/sh\nexec tail -n +3 $0\n# own\nmenuentry X {\n linux /vmlinuz-1 quiet\n}\n"),
+			"/etc/grub.d/10_linux": []byte("#!/bin/sh\necho \"linux $1\"\n")}, "/etc/grub.d/40_custom", ""},
 		{"a unified image in an odd place", beside(script("chainloader /images/a.efi"), "/images/a.efi", image), "/images/a.efi", ""},
 		{"a unified image of an entry", memory{"/efi/loader/entries/a.conf": []byte("title A\nuki /odd/a.efi\n"), "/efi/odd/a.efi": image}, "/efi/odd/a.efi", ""},
 		{"a unified image of an entry, in its place", memory{"/efi/loader/entries/a.conf": []byte("title A\nefi /EFI/Linux/a.efi\n"), "/efi/EFI/Linux/a.efi": image}, "/efi/EFI/Linux/a.efi", ""},
@@ -77,6 +81,34 @@ func TestOtherLoaders(t *testing.T) {
 			found := slices.ContainsFunc(c.Problems, func(p bootentry.Problem) bool { return strings.Contains(p.Why, test.problem) })
 			if found != (test.problem != "") {
 				t.Errorf("problems are %v, want %q", c.Problems, test.problem)
+			}
+		})
+	}
+}
+
+// TestFilesReadAfterOurs holds that our file beside a template is not thought to be the
+// last where it is not.
+func TestFilesReadAfterOurs(t *testing.T) {
+	grub := func(last string) memory {
+		return memory{"/usr/sbin/grub-mkconfig": []byte("for x in /etc/default/grub.d/*.cfg; do . $x; done\n"), "/etc/default/grub": []byte("GRUB_CMDLINE_LINUX=a\n"),
+			"/etc/default/grub.d/zzz.cfg": []byte(last + "\n")}
+	}
+	for _, test := range []struct {
+		name    string
+		tree    memory
+		refused string // file that the hint names
+	}{
+		{"sets something else", grub("GRUB_TIMEOUT=1"), ""},
+		{"adds to it", grub(`GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX b"`), ""},
+		{"sets it anew", grub("GRUB_CMDLINE_LINUX=quiet"), "/etc/default/grub.d/zzz.cfg"},
+		{"adds a list that wins", grub(`GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX module_blacklist=b"`), "/etc/default/grub.d/zzz.cfg"},
+		{"mkinitcpio", memory{"/etc/mkinitcpio.conf": nil, "/etc/cmdline.d/a.conf": []byte("root=a\n"), "/etc/cmdline.d/zzz.conf": []byte("module_blacklist=b\n")}, "/etc/cmdline.d/zzz.conf"},
+		{"mkinitcpio, something else", memory{"/etc/mkinitcpio.conf": nil, "/etc/cmdline.d/zzz.conf": []byte("quiet\n")}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, refusals := splice(t, read(t, test.tree), want)
+			if (len(refusals) > 0) != (test.refused != "") || (len(refusals) > 0 && !strings.HasPrefix(refusals[0].Hint, test.refused+" is read after it")) {
+				t.Errorf("refusals are %+v, want one that names %q", refusals, test.refused)
 			}
 		})
 	}

@@ -79,12 +79,22 @@ func (c *Config) Splice(w Want) ([]Edit, []Refusal, error) {
 	}
 	for _, gap := range current.Missing(w) {
 		if !job.refused(gap.Entry) {
-			job.refusals = append(job.refusals, Refusal{Entry: gap.Entry,
+			job.refusals = append(job.refusals, Refusal{Entry: gap.Entry, Hint: current.laterHint(gap.Entry),
 				Why: fmt.Sprintf("the command line still lacks %s after the change", strings.Join(slices.Concat(gap.Modules, gap.Initcalls), ", "))})
 		}
 	}
 	edits, err := job.over.edits()
 	return edits, job.refusals, err
+}
+
+// laterHint says which files may undo what our own file of a template adds.
+func (c *Config) laterHint(e Entry) string {
+	for i, p := range c.places {
+		if p.dropIn != nil && len(p.dropIn.later) > 0 && c.Entries[i].Path == e.Path {
+			return fmt.Sprintf("%s is read after it and sets the arguments anew: give that file a name that sorts before, or put the arguments there", strings.Join(p.dropIn.later, ", "))
+		}
+	}
+	return ""
 }
 
 // splicing is one run of Splice.

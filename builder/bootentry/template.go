@@ -13,6 +13,7 @@ import (
 // dropIn is a file of our own that adds arguments to a template.
 type dropIn struct {
 	path    string
+	later   []string // files that are read after it, and may set what it added to anew
 	content func(w Want) ([]byte, error)
 }
 
@@ -171,6 +172,19 @@ func (r *reader) shellTemplate(t shellTemplate) error {
 			r.problem(own.path, "%v", err)
 			return nil
 		}
+		for _, name := range t.later() {
+			f, err := r.openAgain(name)
+			if err != nil {
+				return err
+			}
+			if f == nil {
+				continue
+			}
+			if err := full.source(f); err != nil {
+				r.problem(f.path, "%v", err)
+				return nil
+			}
+		}
 	}
 	for _, name := range t.concerned(base) {
 		if err := r.shellPlace(t, name, base, full); err != nil {
@@ -178,6 +192,17 @@ func (r *reader) shellTemplate(t shellTemplate) error {
 		}
 	}
 	return nil
+}
+
+// later are the files that the reader takes after our own: a shell sorts them by name.
+func (t shellTemplate) later() []string {
+	var out []string
+	for _, name := range t.files {
+		if path.Dir(name) == path.Dir(t.dropIn) && name > t.dropIn {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // concerned lists the variables that must hold our arguments.
@@ -204,7 +229,7 @@ func (r *reader) shellPlace(t shellTemplate, name string, base, full *shellEnv) 
 		line.cells = rawText([]byte(t.fallback), 0, len(t.fallback)).cells
 	}
 	if t.dropIn != "" {
-		d := &dropIn{path: t.dropIn, content: func(w Want) ([]byte, error) { return t.content(base, w) }}
+		d := &dropIn{path: t.dropIn, later: t.later(), content: func(w Want) ([]byte, error) { return t.content(base, w) }}
 		r.add(e, place{dropIn: d, lines: []text{line}})
 		return nil
 	}
@@ -310,8 +335,11 @@ func (r *reader) cmdlineDir() error {
 	if err != nil {
 		return err
 	}
-	var base, full []string
+	var base, full, later []string
 	for _, name := range names {
+		if name > own {
+			later = append(later, name)
+		}
 		f, err := r.open(name)
 		if err != nil {
 			return err
@@ -328,7 +356,7 @@ func (r *reader) cmdlineDir() error {
 	if len(base) == 0 {
 		return nil
 	}
-	d := &dropIn{path: own, content: func(w Want) ([]byte, error) {
+	d := &dropIn{path: own, later: later, content: func(w Want) ([]byte, error) {
 		args, err := additions(strings.Join(base, " "), w)
 		return []byte(w.Header + strings.Join(args, " ") + "\n"), err
 	}}
@@ -384,6 +412,27 @@ func (r *reader) cmdlineTxt(name string) error {
 	first, _, _ := bytes.Cut(f.data, []byte("\n"))
 	first = bytes.TrimRight(first, "\r")
 	r.add(Entry{Source: RaspberryPi, Path: f.path, Line: 1}, place{file: f, lines: []text{rawText(f.data, 0, len(first))}})
+	return nil
+}
+
+// startup reads the script that an EFI shell runs: it may start a kernel with arguments.
+func (r *reader) startup() error {
+	for _, volume := range volumes() {
+		name, err := r.find(volume, "startup.nsh")
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			continue
+		}
+		f, err := r.open(name)
+		if err != nil {
+			return err
+		}
+		if f != nil && (bytes.Contains(f.data, []byte("initrd=")) || bytes.Contains(f.data, []byte("root="))) {
+			r.problem(f.path, "it starts a kernel with arguments from an EFI shell, which is not handled")
+		}
+	}
 	return nil
 }
 
