@@ -197,6 +197,30 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// TestRemovedFromRootAlone: a file that the initramfs still holds can be inserted there.
+func TestRemovedFromRootAlone(t *testing.T) {
+	r := request(t, grubRoot(t), "")
+	r.Profile = profileFrom(t, block("algif_aead", `block = ["modprobe"]`, "remove = true"))
+	before := dump(t, r.Target)
+	if _, err := builder.Apply(t.Context(), r); err == nil || !strings.Contains(err.Error(), "initramfs-modprobe is open: algif_aead loads it") {
+		t.Errorf("error is %v, want that the path through the initramfs is open", err)
+	}
+	if after := dump(t, r.Target); after != before {
+		t.Errorf("directory was changed:\n%s", lineDiff(before, after))
+	}
+}
+
+// TestRemovedFromTheIndex: an index that names a file which is not there is written anew,
+// and a second build finds nothing to do.
+func TestRemovedFromTheIndex(t *testing.T) {
+	r := request(t, newRoot(t), "")
+	r.Profile = profileFrom(t, block("algif_hash", everywhere, "remove = true"))
+	build(t, r)
+	if again := build(t, r); !again.Plan.Empty() {
+		t.Errorf("built again: %d changes, want none:\n%s", len(again.Plan.Changes), render(again.Plan))
+	}
+}
+
 // TestRemovedStaysSaid: what cannot be put back is told by a revert, also after a build
 // that did not ask for it, until the kernel's package brought it back.
 func TestRemovedStaysSaid(t *testing.T) {
@@ -212,7 +236,11 @@ func TestRemovedStaysSaid(t *testing.T) {
 	if got, want := fmt.Sprint(result.Plan.Warnings), "kernel "+debianRelease+" stays without algif_aead.ko: reinstall its package"; !strings.Contains(got, want) {
 		t.Errorf("warnings are %s, want one with %q", got, want)
 	}
+	r = request(t, grubRoot(t), "")
+	r.Profile = profileFrom(t, block("algif_aead", everywhere, "remove = true"))
+	build(t, r)
 	addModules(t, r.Target)
+	r.Profile = load(t, "copy-fail")
 	build(t, r)
 	if result, err = builder.Revert(t.Context(), r); err != nil || len(result.Plan.Warnings) > 0 {
 		t.Errorf("all is back: %v, warnings %q, want none", err, result.Plan.Warnings)
@@ -245,6 +273,8 @@ func TestRefusedByName(t *testing.T) {
 			"boot", "module_blacklist=algif_aead", "external-cmdline"},
 		"a broken initramfs": {grubRoot, map[string]string{"boot/initrd.img-other": "070701broken"}, block("algif_aead", everywhere),
 			"/boot/initrd.img-other", "make the image anew", ""},
+		"a signed kernel image": {grubRoot, map[string]string{"boot/efi/EFI/Linux/debian.efi": string(signedImage(t))}, block("algif_aead", everywhere),
+			"/boot/efi/EFI/Linux/debian.efi", "--cmdline='module_blacklist=algif_aead'", ""},
 		"a soft dependency": {grubRoot, map[string]string{"etc/modprobe.d/soft.conf": "softdep algif_aead pre: af_alg\n"}, block("algif_aead", everywhere),
 			"softdep", "remove the line", ""},
 		"a file in the place of our drop-in": {grubRoot, map[string]string{"etc/default/grub.d/zz-kerngate.cfg": "X=1\n"}, block("algif_aead", everywhere),
@@ -279,6 +309,33 @@ func TestRefusedByName(t *testing.T) {
 			}
 		})
 	}
+}
+
+// signedImage is a unified kernel image with a signature: the stub of systemd with a
+// command line and a kernel put in by objcopy(1), signed by sbsign(1).
+func signedImage(t *testing.T) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, 0o644, map[string]string{"cmdline": "root=LABEL=root ro\n", "uname": debianRelease, "linux": "kernel\n"})
+	stub := "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+	if _, err := os.Stat(stub); err != nil {
+		t.Fatalf("%v: apt-get install systemd-boot-efi", err)
+	}
+	for _, args := range [][]string{
+		{need(t, "objcopy", "binutils"), "--add-section", ".cmdline=cmdline", "--change-section-vma", ".cmdline=0x300000", "--add-section", ".uname=uname", "--change-section-vma", ".uname=0x310000",
+			"--add-section", ".linux=linux", "--change-section-vma", ".linux=0x2000000", stub, "uki.efi"},
+		{need(t, "openssl", "openssl"), "req", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-x509", "-subj", "/CN=test/", "-days", "2", "-out", "cert"},
+		{need(t, "sbsign", "sbsigntool"), "--key", "key", "--cert", "cert", "--output", "signed.efi", "uki.efi"},
+	} {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = dir
+		output(t, cmd)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "signed.efi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 // TestBuiltIn: of a kernel that has a module built in, the function that starts it is on

@@ -100,7 +100,6 @@ func inAll(lines []string) string {
 }
 
 func (m *machine) addDisks(disks []*ramdisk) error {
-	shared := inAll(m.lines)
 	for _, d := range disks {
 		if !d.isFor(m.kernel.Release) {
 			continue
@@ -113,7 +112,7 @@ func (m *machine) addDisks(disks []*ramdisk) error {
 		}
 		index, err := modprobe.ReadIndex(tree, path.Join("/lib/modules", m.kernel.Release))
 		if err == nil {
-			view.indexed, view.resolver = true, modprobe.Resolver{Config: config.WithCommandLine(shared), Index: index}
+			view.indexed, view.resolver = true, modprobe.Resolver{Config: config, Index: index}
 		} else if !isMissing(err) {
 			return fmt.Errorf("%s: %w", d.path, err)
 		}

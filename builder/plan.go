@@ -364,9 +364,6 @@ func (c *comparison) drop(e ManifestEntry, removed map[string]bool) error {
 			return err
 		}
 	default:
-		if before.Type == "absent" {
-			return nil
-		}
 		if before.SHA256 != e.SHA256 || before.Target != e.Target {
 			c.hinder(literal, "it is no longer wanted, and was changed since kerngate wrote it", "look at the file; remove it from the image if it may go")
 			return nil

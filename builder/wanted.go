@@ -152,7 +152,8 @@ func header(p profiles.Profile) string {
 	return fmt.Sprintf(`# Written by kerngate from profile %s (%s).
 # Closes: %s.
 # Do not edit: change the profile and run kerngate apply again.
-# To remove it, delete the files that %s lists.
+# To take it out again, run kerngate revert, which goes by
+# %s.
 `, p.Name, p.Digest(), closes, ManifestPath)
 }
 
