@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"builder/selinux":          {"builder/rootfs"},
 	"builder/bootentry":        {"builder/rootfs"},
 	"builder/packages":         {"builder/rootfs"},
+	"builder/pin":              {"builder/rootfs"},
 	"builder/sideeffect":       {"builder/rootfs", "builder/packages", "profiles"},
 	"builder/kernel":           {"builder/rootfs", "initcheck/kver"},
 	"builder/image":            {"builder/rootfs", "builder/ext4", "builder/fat", "builder/undo"},

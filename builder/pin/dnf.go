@@ -1,0 +1,157 @@
+package pin
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/kerngate/kerngate/builder/rootfs"
+)
+
+const (
+	dnfConf = "/etc/dnf/dnf.conf"
+	yumConf = "/etc/yum.conf"
+
+	// mainSection is all that is left of a dnf.conf that we made.
+	mainSection = "[main]\n"
+)
+
+// rpmKernels are globs for the names of rpm packages that hold a bootable kernel or its
+// modules, in Fedora, RHEL and their kin, Oracle, Amazon, Azure Linux, openSUSE, ELRepo.
+// All of them have the kernel's version. A glob for everything would take in
+// kernel-headers and kernel-srpm-macros.
+var rpmKernels = []string{
+	"kernel", "kernel-core", "kernel-modules*", "kernel-devel*", "kernel-uki-virt*",
+	"kernel-debug*", "kernel-rt*", "kernel-16k*", "kernel-64k*", "kernel-automotive*",
+	"kernel-zfcpdump*", "kernel-uek*", "kernel[123456789]*", "kernel-hwe*",
+	"kernel-default*", "kernel-azure*", "kernel-lt*", "kernel-ml*", "kernel-longterm*",
+}
+
+// excludes are the words for excludepkgs.
+func (b bounds) excludes() []string {
+	var out []string
+	for _, name := range rpmKernels {
+		for _, s := range slices.Concat(b.below(), b.above()) {
+			for _, glob := range s.globs() {
+				out = append(out, name+"-"+glob+".*")
+			}
+		}
+	}
+	return out
+}
+
+// dnf pins for dnf 4, dnf 5, microdnf and yum.
+func (p *planner) dnf() error {
+	names, err := p.dnfConfigs()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := p.exclude(name); err != nil {
+			return err
+		}
+	}
+	return p.versionlocks()
+}
+
+// dnfConfigs gives the configurations there are; yum.conf is often a link to dnf.conf.
+func (p *planner) dnfConfigs() ([]string, error) {
+	var names, literals []string
+	for _, name := range []string{dnfConf, yumConf} {
+		literal, err := rootfs.Resolve(p.tree, name)
+		if errors.Is(err, fs.ErrNotExist) || slices.Contains(literals, literal) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		names, literals = append(names, name), append(literals, literal)
+	}
+	if len(names) == 0 {
+		return []string{dnfConf}, nil
+	}
+	return names, nil
+}
+
+func (p *planner) exclude(name string) error {
+	data, err := p.read(name)
+	if err != nil {
+		return err
+	}
+	options, _ := section(data, "main", true)
+	var lists []option
+	for _, o := range options {
+		switch {
+		case o.key == "disable_excludes" && len(o.words()) > 0:
+			p.refuse(Refusal{name, o.number, "disable_excludes is set, so dnf takes no notice of excluded packages", "remove the line"})
+		case !isExcludes(o):
+		case slices.ContainsFunc(lists, func(l option) bool { return l.key == o.key }):
+			p.refuse(Refusal{name, o.number, o.key + " stands twice in [main], and dnf reads only one of them", "make one line of them"})
+		default:
+			lists = append(lists, o)
+		}
+	}
+	want := p.bounds.excludes()
+	fresh := want
+	for _, o := range lists {
+		fresh = without(fresh, o.words())
+		p.warnFrozen(name, o.number, o.words())
+	}
+	// What the file has by somebody else stays his.
+	file := File{Manager: "dnf", Path: name, Data: data, Added: strings.Join(fresh, " ")}
+	if len(fresh) > 0 {
+		file.Data = addExcludes(data, lists, fresh, name == yumConf)
+		file.Lacks = "its excluded packages lack kernels outside " + p.bounds.String()
+	}
+	return p.put(file)
+}
+
+func isExcludes(o option) bool { return o.key == "excludepkgs" || o.key == "exclude" }
+
+// warnFrozen tells of exclusions that let no kernel in at all.
+func (p *planner) warnFrozen(name string, number int, words []string) {
+	for _, word := range words {
+		if word == "kernel" || word == "kernel*" || word == "kernel-core" || word == "kernel-core*" || word == "kernel-default" {
+			p.warn("%s:%d: %s is excluded whatever its version, so no update of the kernel comes, and no fix", name, number, word)
+			return
+		}
+	}
+}
+
+// addExcludes extends the last list there is, since an empty one clears those before
+// it; or makes one.
+func addExcludes(data []byte, lists []option, words []string, yum bool) []byte {
+	text := strings.Join(words, " ")
+	if len(lists) > 0 {
+		last := lists[len(lists)-1]
+		end := last.value + len(strings.TrimRight(last.content(), " \t\r\n"))
+		if end == last.value && last.end > last.value {
+			// The blank tells a line that was there from one of our own.
+			end = last.value + len(strings.TrimRight(last.content(), "\r\n"))
+		}
+		return insert(data, end, " "+text)
+	}
+	own := "excludepkgs=" + text + "\n"
+	if yum {
+		own = "exclude=" + text + "\n"
+	}
+	if _, behind := section(data, "main", true); behind >= 0 {
+		if data[behind-1] != '\n' {
+			own = "\n" + own
+		}
+		return insert(data, behind, own)
+	}
+	return appendLines(data, mainSection+own)
+}
+
+// stripExcludes takes words out of the lists.
+func stripExcludes(data []byte, words []string) []byte {
+	options, _ := section(data, "main", true)
+	for _, o := range slices.Backward(options) {
+		if isExcludes(o) {
+			data = slices.Concat(data[:o.start], []byte(stripWords(o, words)), data[o.end:])
+		}
+	}
+	return data
+}

@@ -1,0 +1,68 @@
+package pin
+
+import (
+	"slices"
+	"strings"
+)
+
+const (
+	pacmanConf    = "/etc/pacman.conf"
+	pacmanOptions = "options"
+	ignoreKey     = "IgnorePkg"
+)
+
+// archKernels are the kernels of Arch Linux and its kin, with their headers.
+var archKernels = []string{
+	"linux", "linux-headers", "linux-lts", "linux-lts-headers", "linux-zen", "linux-zen-headers",
+	"linux-hardened", "linux-hardened-headers", "linux-rt", "linux-rt-headers", "linux-rt-lts", "linux-rt-lts-headers",
+	"linux-cachyos*", "linux[123456789]*", "linux-aarch64*", "linux-rpi*",
+}
+
+// pacman freezes the kernel where there is a ceiling; a floor it keeps by itself.
+func (p *planner) pacman() error {
+	data, err := p.read(pacmanConf)
+	if err != nil {
+		return err
+	}
+	options, behind := section(data, pacmanOptions, false)
+	var have []string
+	for _, o := range options {
+		if o.key == ignoreKey {
+			have = append(have, o.words()...)
+		}
+	}
+	if !p.bounds.closed {
+		p.warn("pacman knows no versions to keep to: it goes below %v only when told to, by pacman -U or -Suu, or by installing another kernel such as linux-lts", p.bounds.low)
+		if slices.Contains(have, "linux") || slices.Contains(have, "linux*") {
+			p.warn("%s: IgnorePkg names the kernel, so no update of it comes, and no fix", pacmanConf)
+		}
+		return nil
+	}
+	p.warn("pacman knows no versions to keep to: IgnorePkg freezes the kernel to keep it below %v, so no fix comes either", p.bounds.ceiling())
+	fresh := without(archKernels, have)
+	file := File{Manager: "pacman", Path: pacmanConf, Data: data, Added: strings.Join(fresh, " ")}
+	if len(fresh) > 0 {
+		file.Lacks = "its IgnorePkg lacks kernels"
+		own := ignoreKey + "=" + strings.Join(fresh, " ") + "\n"
+		switch {
+		case behind < 0:
+			file.Data = appendLines(data, "["+pacmanOptions+"]\n"+own)
+		case data[behind-1] != '\n':
+			file.Data = insert(data, behind, "\n"+own)
+		default:
+			file.Data = insert(data, behind, own)
+		}
+	}
+	return p.put(file)
+}
+
+// stripIgnored takes words out of IgnorePkg, of which there can be several.
+func stripIgnored(data []byte, words []string) []byte {
+	options, _ := section(data, pacmanOptions, false)
+	for _, o := range slices.Backward(options) {
+		if o.key == ignoreKey {
+			data = slices.Concat(data[:o.start], []byte(stripWords(o, words)), data[o.end:])
+		}
+	}
+	return data
+}
