@@ -10,8 +10,9 @@
 // the changes that [NewPlan] lists, and no others. Applying a profile again
 // changes nothing.
 //
-// This version writes into the root file system only: the modprobe.d block, the
-// gate with its drop-ins, the checker and its policy, and a manifest. It leaves
-// out initramfs images, boot entries and package pins; what stays open for that
-// is named by [Verify].
+// A build writes files of its own (the modprobe.d block, the gate with its drop-ins, the
+// checker and its policy, the manifest) and changes files of others: arguments on kernel
+// command lines, an archive behind each initramfs image, module files that a profile
+// removes. The manifest tells the two apart, and [Revert] goes by it. What stays open is
+// named by [Verify].
 package builder
