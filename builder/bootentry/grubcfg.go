@@ -63,9 +63,13 @@ func (r *reader) grubScripts() error {
 const grubScriptDir = "/etc/grub.d"
 
 // customScripts reads the scripts that print themselves into grub.cfg, as 40_custom does:
-// their commands go there as they are, whatever /etc/default/grub says.
+// their commands go there as they are, whatever /etc/default/grub says. It passes over
+// hidden files and what package managers and editors leave (grub_file_is_not_garbage in
+// grub-mkconfig_lib).
 func (r *reader) customScripts() error {
-	dir, names, err := r.list(grubScriptDir, func(string) bool { return true })
+	dir, names, err := r.list(grubScriptDir, func(name string) bool {
+		return !strings.HasPrefix(name, ".") && !strings.HasSuffix(name, "~") && !strings.Contains(name, ".dpkg-") && !strings.Contains(name, ".rpm")
+	})
 	if err != nil {
 		return err
 	}

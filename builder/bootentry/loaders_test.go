@@ -64,6 +64,8 @@ func TestOtherLoaders(t *testing.T) {
 		{"an EFI shell that starts GRUB", memory{"/boot/efi/startup.nsh": []byte("\\EFI\\debian\\grubx64.efi\n")}, "", ""},
 		{"what goes into grub.cfg as it is", memory{"/etc/grub.d/40_custom": []byte("#!/bin/sh\nexec tail -n +3 $0\n# own\nmenuentry X {\n linux /vmlinuz-1 quiet\n}\n"),
 			"/etc/grub.d/10_linux": []byte("#!/bin/sh\necho \"linux $1\"\n")}, "/etc/grub.d/40_custom", ""},
+		{"what grub-mkconfig passes over", memory{"/etc/grub.d/.40_custom": []byte("exec tail -n +3 $0\nlinux /v\n"), "/etc/grub.d/40_custom~": []byte("exec tail -n +3 $0\nlinux /v\n"),
+			"/etc/grub.d/40_custom.dpkg-old": []byte("exec tail -n +3 $0\nlinux /v\n")}, "", ""},
 		{"a unified image in an odd place", beside(script("chainloader /images/a.efi"), "/images/a.efi", image), "/images/a.efi", ""},
 		{"a unified image of an entry", memory{"/efi/loader/entries/a.conf": []byte("title A\nuki /odd/a.efi\n"), "/efi/odd/a.efi": image}, "/efi/odd/a.efi", ""},
 		{"a unified image of an entry, in its place", memory{"/efi/loader/entries/a.conf": []byte("title A\nefi /EFI/Linux/a.efi\n"), "/efi/EFI/Linux/a.efi": image}, "/efi/EFI/Linux/a.efi", ""},
