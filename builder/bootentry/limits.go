@@ -33,6 +33,10 @@ const (
 	// maxNesting is for blocks in GRUB scripts and substitutions in shell words.
 	maxNesting = 64
 
+	// maxSteps is for following a GRUB script: the largest grub.cfg seen takes some
+	// thousand statements and variables copied at forks.
+	maxSteps = 1 << 20
+
 	// maxIncludes is the depth to which Syslinux itself follows INCLUDE
 	// (MAX_INCLUDES in com32/menu/readconfig.c).
 	maxIncludes = 16

@@ -1,0 +1,204 @@
+package bootentry_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/kerngate/kerngate/builder/bootentry"
+)
+
+// wishOf reads what an archive's comment asks for: lines "allow:", "bar:", "mode:".
+func wishOf(t testing.TB, name string) (bootentry.Wish, map[string]bool) {
+	t.Helper()
+	archive, err := txtar.ParseFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bootentry.Wish{Mode: bootentry.RemoveEntries, Header: "# Written by kerngate.\n"}
+	flags := map[string]bool{}
+	for line := range strings.Lines(string(archive.Comment)) {
+		key, value, found := strings.Cut(strings.TrimSpace(line), ": ")
+		switch {
+		case !found:
+		case key == "allow":
+			w.Allowed = strings.Fields(value)
+		case key == "bar":
+			w.Barred = strings.Fields(value)
+		case key == "mode":
+			w.Mode = bootentry.Mode(value)
+		case key == "flags":
+			for _, f := range strings.Fields(value) {
+				flags[f] = true
+			}
+		}
+	}
+	return w, flags
+}
+
+func menuOf(t testing.TB, c *bootentry.Config) bootentry.Menu {
+	t.Helper()
+	m, err := c.Menu(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func describeMenu(b *strings.Builder, m bootentry.Menu) {
+	for _, l := range m.Loaders {
+		fmt.Fprintf(b, "%s %s: default %v fallback %v", l.Loader, l.Path, l.Default, l.Fallback)
+		if l.Unknown {
+			b.WriteString(" or what the tree does not say")
+		}
+		b.WriteString("\n")
+		for n, i := range l.Items {
+			fmt.Fprintf(b, "  %d %s:%d %q id %q", n, i.Path, i.Line, i.Title, i.ID)
+			if i.Linux {
+				fmt.Fprintf(b, " starts %v", i.Releases)
+			}
+			for _, f := range []struct {
+				on   bool
+				name string
+			}{{i.Unnamed, "unnamed"}, {i.Recovery, "recovery"}, {i.Maybe, "maybe"}} {
+				if f.on {
+					b.WriteString(" " + f.name)
+				}
+			}
+			b.WriteString("\n")
+		}
+	}
+	for _, n := range m.Notes {
+		fmt.Fprintf(b, "note %s\n", n)
+	}
+}
+
+func promote(t testing.TB, c *bootentry.Config, w bootentry.Wish) bootentry.Promotion {
+	t.Helper()
+	p, err := c.Promote(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestMenus evaluates whole trees, promotes what each asks for, and compares with
+// NAME.golden: the menus before and after, and the lines that changed.
+func TestMenus(t *testing.T) {
+	names, err := filepath.Glob("testdata/menu/*.txtar")
+	if err != nil || len(names) < 10 {
+		t.Fatalf("%d trees in testdata/menu (%v), want at least 10", len(names), err)
+	}
+	for _, name := range names {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			w, flags := wishOf(t, name)
+			dir := makeDir(t, archiveFiles(t, name))
+			judge(t, dir)
+			c := read(t, openDir(t, dir))
+			p := promote(t, c, w)
+			got := describePromotion(t, dir, c, p, w, flags)
+			golden := strings.TrimSuffix(name, ".txtar") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if wanted := string(mustRead(t, golden)); got != wanted {
+				t.Errorf("got:\n%s\nwant:\n%s", got, wanted)
+			}
+		})
+	}
+}
+
+// describePromotion carries a promotion out, and holds what is true of every one: once
+// is enough, the programs of the boot loaders take the files, and taking back gives the
+// bytes unless entries were cut out.
+func describePromotion(t *testing.T, dir string, c *bootentry.Config, p bootentry.Promotion, w bootentry.Wish, flags map[string]bool) string {
+	t.Helper()
+	var b strings.Builder
+	describeMenu(&b, menuOf(t, c))
+	before := map[string][]byte{}
+	for _, e := range p.Edits {
+		fmt.Fprintf(&b, "edit %s new %v delete %v\n", e.Path, e.New, e.Delete)
+		if !e.New {
+			before[e.Path] = mustRead(t, filepath.Join(dir, e.Path))
+		}
+		if !e.Delete {
+			b.WriteString(changedLines(t, string(before[e.Path]), string(e.Data)))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Added)) {
+		fmt.Fprintf(&b, "added %s: %s\n", name, p.Added[name])
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(&b, "note %s\n", n)
+	}
+	for _, r := range p.Refusals {
+		fmt.Fprintf(&b, "refused %s\n  hint %s\n", r.Error(), r.Hint)
+	}
+	apply(t, dir, p.Edits)
+	judge(t, dir)
+	after := read(t, openDir(t, dir))
+	if again := promote(t, after, w); len(again.Edits) > 0 || len(again.Refusals) != len(p.Refusals) {
+		t.Errorf("a second time: %d edits, refusals %v, want none and %v", len(again.Edits), again.Refusals, p.Refusals)
+	}
+	b.WriteString("then\n")
+	describeMenu(&b, menuOf(t, after))
+	edits, gone, err := after.Restore(p.Added)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, dir, edits)
+	for _, r := range gone {
+		fmt.Fprintf(&b, "not restored %s\n", r.Error())
+	}
+	for name, data := range before {
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		if !flags["oneway"] && (err != nil || !bytes.Equal(got, data)) {
+			t.Errorf("%s after Restore (%v):\n%s\nwant:\n%s", name, err, got, data)
+		}
+	}
+	if flags["oneway"] && len(gone) == 0 {
+		t.Error("nothing is gone, want the tree without the flag oneway")
+	}
+	return b.String()
+}
+
+// TestVersionsAgainstSystemd compares with systemd-analyze, which has the order that
+// systemd-boot has.
+func TestVersionsAgainstSystemd(t *testing.T) {
+	versions := []string{"", "6.1.0-28-amd64", "6.1.0-30-amd64", "6.12.107+deb13-cloud-amd64", "6.12.9+deb13-cloud-amd64", "7.1~rc2-amd64", "7.1-amd64", "7.1-rc2",
+		"7.1", "7.1.0", "7.01", "7.1^20260101", "7.1.a", "7.1a", "7.1a1", "abc", "ABC", "0-rescue", "6.11.4-301.fc41.x86_64", "6.11.4-301.fc41.x86_64+debug",
+		"0123-6.12.8.conf", "0123-6.12.8+3-1.conf", "0123-6.12.80.conf", "~", "-", "^", ".", "00", "0", "1_2", "1 2", "7.2.12+deb14-amd64"}
+	n := 0
+	for i, a := range versions {
+		for _, b := range versions[i:] {
+			out, err := exec.Command("systemd-analyze", "compare-versions", "--", a, b).CombinedOutput()
+			if errors.Is(err, exec.ErrNotFound) {
+				t.Fatalf("%v: apt-get install systemd", err)
+			}
+			fields := strings.Fields(strings.TrimPrefix(string(out), a))
+			want := map[bool]int{strings.Contains(string(out), " < "): -1, strings.Contains(string(out), " > "): 1}[true]
+			if len(fields) == 0 || !strings.ContainsAny(string(out), "<>=") {
+				t.Fatalf("systemd-analyze says %q (%v)", out, err)
+			}
+			if got := bootentry.CompareVersions(a, b); got != want {
+				t.Errorf("%q and %q: %d, systemd-analyze says %q", a, b, got, out)
+			}
+			if back := bootentry.CompareVersions(b, a); back != -want {
+				t.Errorf("%q and %q: %d, want %d", b, a, back, -want)
+			}
+			n++
+		}
+	}
+	t.Logf("%d pairs of versions: all agree unless said", n)
+}

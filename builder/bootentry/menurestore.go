@@ -1,0 +1,154 @@
+package bootentry
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/kerngate/kerngate/builder/rootfs"
+)
+
+// Restore takes back what [Config.Promote] changed in files of others: by path the
+// words that it gave. A setting that somebody has changed since stays as it is. Entries
+// that were cut out do not come back: each is a refusal that says so. Our own files,
+// MenuFiles, are for the caller to remove.
+func (c *Config) Restore(added map[string]string) ([]Edit, []Refusal, error) {
+	var edits []Edit
+	var refusals []Refusal
+	for name, text := range added {
+		data, err := rootfs.ReadFile(c.tree, name, maxConfig)
+		if missing(err) {
+			data = nil
+		} else if err != nil {
+			return nil, nil, err
+		}
+		now := data
+		for word := range strings.FieldsSeq(text) {
+			s, err := parseMenuWord(word)
+			if err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", name, err)
+			}
+			if s.name == "gone" {
+				refusals = append(refusals, Refusal{Entry: Entry{Path: name, Title: s.now}, Why: "it was taken out of the boot menu and does not come back by itself",
+					Hint: "let the image's own tools make it: update-grub, grub2-mkconfig, kernel-install, u-boot-update"})
+				continue
+			}
+			if now != nil {
+				now = s.takeBack(name, now)
+			}
+		}
+		if !bytes.Equal(now, data) {
+			edits = append(edits, Edit{Path: name, Data: now})
+		}
+	}
+	slices.SortFunc(edits, func(a, b Edit) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(refusals, func(a, b Refusal) int { return strings.Compare(a.Error(), b.Error()) })
+	return edits, refusals, nil
+}
+
+// menuWord is one change of a setting.
+type menuWord struct {
+	name, now, was string
+	wasThere       bool
+}
+
+func parseMenuWord(word string) (s menuWord, err error) {
+	name, values, found := strings.Cut(word, "=")
+	now, was, wasThere := strings.Cut(values, ",")
+	s = menuWord{name: name, wasThere: wasThere}
+	if s.now, err = url.QueryUnescape(now); err == nil {
+		s.was, err = url.QueryUnescape(was)
+	}
+	if err == nil && (!found || !slices.Contains([]string{"gone", "default", "preferred", "fallback", "ontimeout", "onerror",
+		"saved_entry", "next_entry", "prev_saved_entry", "GRUB_DEFAULT"}, name)) {
+		err = fmt.Errorf("want SETTING=NOW or SETTING=NOW,WAS")
+	}
+	if err != nil {
+		err = fmt.Errorf("%q is no change of a boot menu: %w", word, err)
+	}
+	return s, err
+}
+
+// takeBack changes one setting of a file, if it is as we left it.
+func (s menuWord) takeBack(name string, data []byte) []byte {
+	if bytes.HasPrefix(data, []byte(grubEnvHeader)) {
+		return s.takeBackEnv(data)
+	}
+	for _, v := range settingsIn(name, data, s.name) {
+		if string(data[v.start:v.end]) != s.now {
+			continue
+		}
+		if s.wasThere {
+			return splice(data, []change{{v.start, v.end, s.was}})
+		}
+		return splice(data, []change{{v.at, v.next, ""}})
+	}
+	return data
+}
+
+func (s menuWord) takeBackEnv(data []byte) []byte {
+	if now, there := envValue(data, s.name); !there || now != s.now {
+		return data
+	}
+	out, err := withSetting(data, s.name, s.was, s.wasThere)
+	if err != nil {
+		return data
+	}
+	return out
+}
+
+// settingSpan is where a setting lies: its value, and its line.
+type settingSpan struct{ at, start, end, next int }
+
+// settingsIn finds the settings of a name, by the kind of file.
+func settingsIn(name string, data []byte, setting string) []settingSpan {
+	var out []settingSpan
+	switch base := strings.ToLower(path.Base(name)); {
+	case base == "loader.conf":
+		for _, l := range parseBLS(data) {
+			if l.key == setting {
+				out = append(out, settingSpan{l.at, l.start, l.end, l.next})
+			}
+		}
+	case slices.Contains(syslinuxNames(), base):
+		for _, d := range parseSyslinux(data) {
+			if d.word == setting {
+				out = append(out, settingSpan{d.at, d.start, d.end, d.next})
+			}
+		}
+	case strings.HasSuffix(base, ".cfg"):
+		// A script that does not parse has no settings of ours.
+		_ = parseGrub(data, func(c grubCommand) {
+			if name, _ := assignment(c.words); name == setting {
+				w := c.words[len(c.words)-1]
+				if first, _ := c.words[0].literal(); first == "set" {
+					w = c.words[1]
+				}
+				out = append(out, lineAround(data, w.start+bytes.IndexByte(data[w.start:w.end], '=')+1, w.end))
+			}
+		})
+	default:
+		env := newShellEnv()
+		if err := env.source(&file{data: data}); err != nil {
+			return nil
+		}
+		if v, found := env.vars[setting]; found {
+			from := v.begin + len(setting) + 1
+			out = append(out, lineAround(data, from, from+bytes.IndexByte(append(bytes.Clone(data[from:]), '\n'), '\n')))
+		}
+	}
+	return out
+}
+
+// lineAround gives a value's span with that of its line.
+func lineAround(data []byte, start, end int) settingSpan {
+	at := bytes.LastIndexByte(data[:start], '\n') + 1
+	next := len(data)
+	if i := bytes.IndexByte(data[end:], '\n'); i >= 0 {
+		next = end + i + 1
+	}
+	return settingSpan{at, start, end, next}
+}
