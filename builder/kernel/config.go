@@ -16,6 +16,9 @@ const maxConfig = 4 << 20
 // (Documentation/kbuild/kconfig.rst). The zero value is one that was not found.
 type Config struct {
 	Path string // literal, empty where the tree has none
+	// Signature is what /proc/version_signature of the running kernel says: Ubuntu's name
+	// of the build, and the upstream release in it. Empty for others.
+	Signature string
 
 	built map[string]bool // symbols that are y or m, without CONFIG_
 }
@@ -35,7 +38,7 @@ func (k Kernel) Config(t rootfs.Tree) (Config, error) {
 		if err != nil {
 			return Config{}, err
 		}
-		c := Config{Path: literal, built: builtSymbols(data)}
+		c := Config{Path: literal, Signature: signature(data), built: builtSymbols(data)}
 		if len(c.built) == 0 {
 			return Config{}, fmt.Errorf("%s: no line sets a symbol to y or m", literal)
 		}
@@ -54,6 +57,18 @@ func builtSymbols(data []byte) map[string]bool {
 		}
 	}
 	return out
+}
+
+// signature is the value of CONFIG_VERSION_SIGNATURE, which fs/proc of Ubuntu's kernels
+// prints. One that would garble a terminal is none.
+func signature(data []byte) string {
+	for line := range bytes.Lines(data) {
+		value, ours := bytes.CutPrefix(bytes.TrimSpace(line), []byte("CONFIG_VERSION_SIGNATURE="))
+		if text := string(bytes.Trim(value, `"`)); ours && isPrintable(text) && len(text) <= maxBanner {
+			return text
+		}
+	}
+	return ""
 }
 
 // Has says whether the configuration sets a symbol, written without CONFIG_, to y or m.

@@ -3,9 +3,14 @@
 //
 // A kernel is a directory under lib/modules with lists of its modules, with its
 // image in /boot or, as newer distributions do, beside the modules. The release
-// inside an x86 image is read from its setup header
-// (Documentation/arch/x86/boot.rst, kernel_version); other architectures' images
-// are found but not opened. It leaves out package versions.
+// inside an x86 image, and the version beside it, are read from its setup header
+// (Documentation/arch/x86/boot.rst, kernel_version); those of an arm64 image from
+// the text that /proc/version shows, also where it is packed with gzip
+// (Documentation/arch/arm64/booting.rst, drivers/firmware/efi/libstub/zboot.c). Images
+// of other architectures, and those packed otherwise, are found but not read.
+//
+// The package that a kernel came with is looked up in the file lists of dpkg, apk and
+// pacman. RPM's are not read: its kernels have the package version in their release.
 package kernel
 
 import (
@@ -13,13 +18,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/u-root/u-root/pkg/boot/bzimage"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/initcheck/kver"
@@ -49,6 +51,7 @@ type Kernel struct {
 	Modules      string // literal path of the module directory
 	Image        string // literal path of its image, empty when there is none
 	ImageRelease string // release in the image's own header, empty when not read
+	Banner       string // all that the image says of itself, the release first; empty when not read
 
 	loadable map[string]bool
 	builtIn  map[string]bool
@@ -110,7 +113,7 @@ func List(t rootfs.Tree) ([]Kernel, error) {
 		}
 	}
 	slices.SortStableFunc(out, compareReleases)
-	return out, nil
+	return out, findImages(t, out)
 }
 
 // compareReleases orders kernels by release; names that are no releases go first.
@@ -174,7 +177,7 @@ func read(t rootfs.Tree, e rootfs.Entry, parent string) (Kernel, bool, error) {
 			k.builtIn[ModuleName(name)] = true
 		}
 	}
-	return k, true, k.findImage(t)
+	return k, true, nil
 }
 
 // readLoadable reads modules.dep. Where depmod(8) has left its binary form alone, or has
@@ -201,39 +204,4 @@ func (k *Kernel) readLoadable(t rootfs.Tree, hasBuiltIn bool) (isKernel bool, er
 		return false, cmp.Or(err, errors.New("it has modules.dep.bin, and neither modules.dep nor modules.order: write them with depmod(8)"))
 	}
 	return hasBuiltIn, nil
-}
-
-// findImage looks for the kernel's image where distributions put it.
-func (k *Kernel) findImage(t rootfs.Tree) error {
-	for _, name := range []string{"/boot/vmlinuz-" + k.Release, k.Modules + "/vmlinuz", "/boot/vmlinux-" + k.Release, "/boot/Image-" + k.Release} {
-		literal, err := rootfs.Resolve(t, name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		k.Image = literal
-		f, err := t.Open(literal)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		// An image that is no bzImage has no header to read.
-		if version, err := bzimage.KVer(io.NewSectionReader(f, 0, f.Size())); err == nil {
-			k.ImageRelease = printable(version)
-		}
-		return nil
-	}
-	return nil
-}
-
-// printable gives the release at the front of a version text, or nothing where it
-// would garble a terminal.
-func printable(version string) string {
-	release, _, _ := strings.Cut(version, " ")
-	if strings.ContainsFunc(release, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return ""
-	}
-	return release
 }
