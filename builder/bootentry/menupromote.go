@@ -36,8 +36,9 @@ type Promotion struct {
 	Notes    []string
 	// Added says by path what was changed in files of others, in words that
 	// [Config.Restore] takes: setting=NOW,WAS for a setting, setting=NOW for one that
-	// was not there, gone=TITLE for an entry that was cut out. Values are as they are
-	// spelled in the file, percent-encoded (RFC 3986, with + for a blank).
+	// was not there, gone=WHAT for an entry or a setting that does not come back. Values
+	// are as they are spelled in the file, percent-encoded (RFC 3986, with + for a
+	// blank), so a word has letters, digits and "_=,%+-.~" only.
 	Added map[string]string
 }
 
@@ -139,14 +140,14 @@ func (p *promoting) refuse(i MenuItem, why, hint string) {
 	}
 }
 
-// changed notes a setting for Restore. A number means another entry once some are cut
-// out, so it is not to come back.
+// changed notes a setting for Restore. Once entries are cut out it is not to come back:
+// it named one of them, or a number that means another entry now.
 func (p *promoting) changed(m LoaderMenu, name, setting, now, was string, wasThere bool) {
 	word := setting + "=" + url.QueryEscape(now)
-	if wasThere {
-		if _, _, number := leadingNumber(strings.Trim(was, `"'`)); number && p.cut[m.Loader+m.Path] {
-			return
-		}
+	switch {
+	case wasThere && p.cut[m.Loader+m.Path]:
+		word = "gone=" + url.QueryEscape(setting+"="+was)
+	case wasThere:
 		word += "," + url.QueryEscape(was)
 	}
 	p.words[name] = append(p.words[name], word)
@@ -326,15 +327,23 @@ func (p *promoting) defaultSyslinux(m LoaderMenu, s *syslinuxMenu, t int) {
 			}
 		}
 	}
+	named := false
 	for _, d := range slices.Concat(s.starts, s.fails) {
-		if was := string(s.file.data[d.start:d.end]); s.named(was) != t {
+		was := string(s.file.data[d.start:d.end])
+		program := s.named(was) < 0 && !isKernelFile(was) // one that shows the menu
+		named = named || !program
+		if !program && s.named(was) != t {
 			changes = append(changes, change{d.start, d.end, value})
 			p.changed(m, s.file.path, d.word, value, was, true)
 		}
 	}
-	if len(s.starts) == 0 {
+	switch l := s.labels[t]; {
+	case len(s.starts) == 0:
 		changes = append(changes, change{0, 0, "default " + value + "\n"})
 		p.changed(m, s.file.path, "default", value, "", false)
+	case !named && len(l.marks) == 0:
+		changes = append(changes, change{l.next, l.next, newlineIfNone(s.file.data[:l.next]) + "\tmenu default\n"})
+		p.changed(m, s.file.path, "menu", "default", "", false)
 	}
 	slices.SortFunc(changes, func(a, b change) int { return a.start - b.start })
 	p.write(s.file.path, splice(s.file.data, changes))

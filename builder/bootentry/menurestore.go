@@ -62,7 +62,7 @@ func parseMenuWord(word string) (s menuWord, err error) {
 	if s.now, err = url.QueryUnescape(now); err == nil {
 		s.was, err = url.QueryUnescape(was)
 	}
-	if err == nil && (!found || !slices.Contains([]string{"gone", "default", "preferred", "fallback", "ontimeout", "onerror",
+	if err == nil && (!found || !slices.Contains([]string{"gone", "menu", "default", "preferred", "fallback", "ontimeout", "onerror",
 		"saved_entry", "next_entry", "prev_saved_entry", "GRUB_DEFAULT"}, name)) {
 		err = fmt.Errorf("want SETTING=NOW or SETTING=NOW,WAS")
 	}

@@ -18,6 +18,7 @@ type syslinuxMenu struct {
 type syslinuxItem struct {
 	MenuItem
 	start, end int         // in the file
+	next       int         // where the line behind LABEL begins
 	marks      []directive // MENU DEFAULT
 }
 
@@ -61,7 +62,7 @@ func (r *menuReader) syslinuxMenu(f *file) *syslinuxMenu {
 		switch {
 		case d.word == "label":
 			closeLabel(d.at)
-			label = &syslinuxItem{start: d.at, MenuItem: MenuItem{Path: f.path, Line: d.number, ID: value, Title: value}}
+			label = &syslinuxItem{start: d.at, next: d.next, MenuItem: MenuItem{Path: f.path, Line: d.number, ID: value, Title: value}}
 		case d.word == "default", d.word == "ontimeout":
 			m.starts = append(m.starts, d)
 		case d.word == "fallback", d.word == "onerror":
@@ -102,8 +103,11 @@ func (m *syslinuxMenu) loaderMenu() LoaderMenu {
 		}
 	}
 	for _, d := range m.starts {
-		if i := m.named(string(m.file.data[d.start:d.end])); i >= 0 {
+		value := string(m.file.data[d.start:d.end])
+		if i := m.named(value); i >= 0 {
 			out.Default = union2(out.Default, []int{i})
+		} else if isKernelFile(value) {
+			out.Unknown = true // a file, or nothing at all
 		}
 	}
 	for _, d := range m.fails {
