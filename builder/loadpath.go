@@ -10,6 +10,7 @@ import (
 	"github.com/kerngate/kerngate/builder/bootentry"
 	"github.com/kerngate/kerngate/builder/kernel"
 	"github.com/kerngate/kerngate/builder/modprobe"
+	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/profiles"
 )
 
@@ -54,8 +55,17 @@ func (l LoadPath) Open() bool { return l.State == "open" }
 type machine struct {
 	kernel   kernel.Kernel
 	resolver modprobe.Resolver
+	busybox  bool     // the tree's modprobe is busybox's
 	lines    []string // command lines of the boot entries that can start it
 	disks    []diskView
+}
+
+// ask says what the tree's modprobe does.
+func (m *machine) ask(req modprobe.Request) ([]modprobe.Step, error) {
+	if m.busybox {
+		return m.resolver.Busybox(req)
+	}
+	return m.resolver.Kmod(req)
 }
 
 // diskView is an initramfs that the kernel may be started with.
@@ -68,12 +78,16 @@ type diskView struct {
 // machines gives every kernel of the tree.
 func (s *surrounding) machines() ([]machine, error) {
 	var out []machine
+	busybox, err := s.hasBusybox()
+	if err != nil {
+		return nil, err
+	}
 	for _, k := range s.kernels {
 		index, err := s.index(k)
 		if err != nil {
 			return nil, err
 		}
-		m := machine{kernel: k}
+		m := machine{kernel: k, busybox: busybox}
 		for _, e := range s.boot.Entries {
 			if !e.Template && (e.Release == k.Release || e.Release == "") {
 				m.lines = append(m.lines, e.CommandLine)
@@ -97,6 +111,19 @@ func inAll(lines []string) string {
 	return strings.Join(slices.DeleteFunc(strings.Fields(lines[0]), func(word string) bool {
 		return slices.ContainsFunc(lines, func(line string) bool { return !slices.Contains(strings.Fields(line), word) })
 	}), " ")
+}
+
+// hasBusybox says whether the program that the kernel calls, and everybody, is busybox: it
+// heeds other lines than kmod does.
+func (s *surrounding) hasBusybox() (bool, error) {
+	for _, name := range []string{"/sbin/modprobe", "/usr/sbin/modprobe"} {
+		literal, err := rootfs.Resolve(s.tree, name)
+		if isMissing(err) {
+			continue
+		}
+		return err == nil && strings.HasPrefix(path.Base(literal), "busybox"), err
+	}
+	return false, nil
 }
 
 func (m *machine) addDisks(disks []*ramdisk) error {
@@ -169,7 +196,7 @@ func orElse(text, other string) string {
 // rootPaths are those that read the root file system.
 func (m *machine) rootPaths(add *adder, info profiles.ModuleInfo) error {
 	ask := func(requests ...modprobe.Request) (open bool, by string, err error) {
-		return m.any(m.resolver.Kmod, info, requests)
+		return m.any(m.ask, info, requests)
 	}
 	aliases := requestsFor(info.Aliases)
 	asked := requestsFor(askedFor(info))
@@ -235,7 +262,7 @@ func (m *machine) socketOpens(info profiles.ModuleInfo, openBy string) (open boo
 		if !ok || m.kernel.State(need) != kernel.Loadable || !slices.ContainsFunc(known.Aliases, isSocket) {
 			continue
 		}
-		if open, by, err := m.any(m.resolver.Kmod, known, requestsFor(known.Aliases)); err != nil || !open {
+		if open, by, err := m.any(m.ask, known, requestsFor(known.Aliases)); err != nil || !open {
 			return false, by, err
 		}
 	}

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -58,8 +59,15 @@ func (s *surrounding) removedFrom(k kernel.Kernel, names []string, reason string
 		}
 		out = append(out, one)
 	}
+	shadowed, err := s.unlisted(k, names, out)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, file := range shadowed {
+		out = append(out, splice{path: file, op: opDrop, reason: reason, missed: "it is there", edit: &rootfs.Edit{Op: rootfs.Remove}})
+	}
 	if len(there) == 0 {
-		return nil, "", nil
+		return out, "", nil
 	}
 	files, refused := index.Without(there)
 	if refused != nil {
@@ -69,6 +77,36 @@ func (s *surrounding) removedFrom(k kernel.Kernel, names []string, reason string
 		out = append(out, splice{path: path.Join(index.Dir, name), op: opDrop, reason: reason, missed: "it names removed modules", edit: &rootfs.Edit{Op: rootfs.WriteFile, Data: data}})
 	}
 	return out, "", nil
+}
+
+// maxModuleFiles bounds what is looked through in one module directory; a distribution
+// kernel has some 7000 files there.
+const maxModuleFiles = 1 << 18
+
+// unlisted finds files of the modules that the index does not name, beside known: one in
+// updates hides the kernel's own, which the next depmod would bring back.
+func (s *surrounding) unlisted(k kernel.Kernel, names []string, known []splice) (out []string, err error) {
+	seen := 0
+	for dirs := []string{k.Modules}; len(dirs) > 0; dirs = dirs[1:] {
+		entries, err := s.tree.ReadDir(dirs[0])
+		if err != nil {
+			return nil, err
+		}
+		if seen += len(entries); seen > maxModuleFiles {
+			return nil, fmt.Errorf("%s: more than %d files", k.Modules, maxModuleFiles)
+		}
+		for _, e := range entries {
+			file := path.Join(dirs[0], e.Name)
+			switch {
+			case e.Type.IsDir():
+				dirs = append(dirs, file)
+			case !strings.Contains(e.Name, ".ko") || !slices.Contains(names, kernel.ModuleName(e.Name)):
+			case !slices.ContainsFunc(known, func(one splice) bool { return one.path == file }):
+				out = append(out, file)
+			}
+		}
+	}
+	return out, nil
 }
 
 // gone are the files that an earlier build removed, as far as nobody brought them back,
