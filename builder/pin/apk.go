@@ -38,28 +38,22 @@ func (p *planner) apk() error {
 	if err != nil || data == nil {
 		return err
 	}
-	var fresh, have []string
-	lines := linesOf(data)
-	for _, l := range lines {
-		have = append(have, strings.Fields(l.text)...)
-	}
-	for i, l := range lines {
+	for i, l := range linesOf(data) {
 		for _, word := range strings.Fields(l.text) {
 			c := parseConstraint(word)
-			if !slices.Contains(alpineKernels, c.name) {
-				continue
-			}
-			if !p.bounds.allows(c.comparator, c.version) {
+			if slices.Contains(alpineKernels, c.name) && !p.bounds.allows(c.comparator, c.version) {
 				p.refuse(Refusal{apkWorld, i + 1, word + " asks for a kernel outside " + p.bounds.String(), "remove the version from the line"})
-				continue
 			}
-			fresh = append(fresh, without(p.bounds.constraints(c.name), append(have, fresh...))...)
 		}
 	}
+	wanted, present := worldWords(p.bounds, data)
+	if len(wanted) > 0 {
+		p.warn("%s holds the kernel to %v: where no repository has one, apk refuses every change of packages; and a later apk add of the same name takes a bound away", apkWorld, p.bounds)
+	}
+	fresh := without(wanted, present)
 	if len(fresh) == 0 {
 		return nil
 	}
-	p.warn("%s holds the kernel to %v: where no repository has one, apk refuses every change of packages; and a later apk add of the same name takes a bound away", apkWorld, p.bounds)
 	return p.put(File{Manager: "apk", Path: apkWorld, Added: strings.Join(fresh, " "),
 		Data: appendLines(data, strings.Join(fresh, "\n")+"\n"), Lacks: "it lacks " + strings.Join(fresh, ", ")})
 }
@@ -71,6 +65,17 @@ func (b bounds) constraints(name string) []string {
 		out = append(out, name+"<"+b.ceiling().String()+"_alpha")
 	}
 	return out
+}
+
+// worldWords tells what bounds the kernels of a world are to have, and what is in it.
+func worldWords(b bounds, data []byte) (wanted, present []string) {
+	present = strings.Fields(string(data))
+	for _, word := range present {
+		if c := parseConstraint(word); slices.Contains(alpineKernels, c.name) {
+			wanted = append(wanted, without(b.constraints(c.name), wanted)...)
+		}
+	}
+	return wanted, present
 }
 
 // stripWorld takes out the lines that are one of the words.

@@ -92,10 +92,9 @@ func (p *planner) exclude(name string) error {
 			lists = append(lists, o)
 		}
 	}
-	want := p.bounds.excludes()
-	fresh := want
+	wanted, present := excludeWords(p.bounds, data)
+	fresh := without(wanted, present)
 	for _, o := range lists {
-		fresh = without(fresh, o.words())
 		p.warnFrozen(name, o.number, o.words())
 	}
 	// What the file has by somebody else stays his.
@@ -105,6 +104,17 @@ func (p *planner) exclude(name string) error {
 		file.Lacks = "its excluded packages lack kernels outside " + p.bounds.String()
 	}
 	return p.put(file)
+}
+
+// excludeWords tells what the lists of a dnf.conf are to have, and what they have.
+func excludeWords(b bounds, data []byte) (wanted, present []string) {
+	options, _ := section(data, "main", true)
+	for _, o := range options {
+		if isExcludes(o) {
+			present = append(present, o.words()...)
+		}
+	}
+	return b.excludes(), present
 }
 
 func isExcludes(o option) bool { return o.key == "excludepkgs" || o.key == "exclude" }

@@ -24,22 +24,17 @@ func (p *planner) pacman() error {
 	if err != nil {
 		return err
 	}
-	options, behind := section(data, pacmanOptions, false)
-	var have []string
-	for _, o := range options {
-		if o.key == ignoreKey {
-			have = append(have, o.words()...)
-		}
-	}
+	_, behind := section(data, pacmanOptions, false)
+	wanted, present := ignoreWords(p.bounds, data)
 	if !p.bounds.closed {
 		p.warn("pacman knows no versions to keep to: it goes below %v only when told to, by pacman -U or -Suu, or by installing another kernel such as linux-lts", p.bounds.low)
-		if slices.Contains(have, "linux") || slices.Contains(have, "linux*") {
+		if slices.Contains(present, "linux") || slices.Contains(present, "linux*") {
 			p.warn("%s: IgnorePkg names the kernel, so no update of it comes, and no fix", pacmanConf)
 		}
 		return nil
 	}
 	p.warn("pacman knows no versions to keep to: IgnorePkg freezes the kernel to keep it below %v, so no fix comes either", p.bounds.ceiling())
-	fresh := without(archKernels, have)
+	fresh := without(wanted, present)
 	file := File{Manager: "pacman", Path: pacmanConf, Data: data, Added: strings.Join(fresh, " ")}
 	if len(fresh) > 0 {
 		file.Lacks = "its IgnorePkg lacks kernels"
@@ -54,6 +49,20 @@ func (p *planner) pacman() error {
 		}
 	}
 	return p.put(file)
+}
+
+// ignoreWords tells what IgnorePkg is to have, and what it has.
+func ignoreWords(b bounds, data []byte) (wanted, present []string) {
+	options, _ := section(data, pacmanOptions, false)
+	for _, o := range options {
+		if o.key == ignoreKey {
+			present = append(present, o.words()...)
+		}
+	}
+	if b.closed {
+		wanted = archKernels
+	}
+	return wanted, present
 }
 
 // stripIgnored takes words out of IgnorePkg, of which there can be several.

@@ -126,7 +126,7 @@ func Plan(t rootfs.Tree, w Want, old map[string]string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	p := &planner{tree: t, want: w, bounds: b, old: old, now: rootfs.NewOverlay(t)}
+	p := &planner{tree: t, want: w, bounds: b, old: old, now: rootfs.NewOverlay(t), kept: map[string]string{}}
 	for _, m := range managers() {
 		if err := p.manager(m); err != nil {
 			return Result{}, fmt.Errorf("cannot pin the kernel for %s: %w", m.name, err)
@@ -151,6 +151,8 @@ type manager struct {
 	name  string
 	signs []string // paths of which one tells that it is there
 	files []string // of others, that hold words of ours
+	// words gives those that a file is to have, and of all such words those it has.
+	words func(b bounds, data []byte) (wanted, present []string)
 	// strip takes words out of such a file.
 	strip func(data []byte, words []string) []byte
 	pin   func(*planner) error
@@ -158,11 +160,15 @@ type manager struct {
 
 func managers() []manager {
 	return []manager{
-		{"apt", []string{"/usr/bin/apt-get", "/usr/bin/apt", "/etc/apt"}, nil, nil, (*planner).apt},
-		{"dnf", []string{"/usr/bin/dnf", "/usr/bin/dnf5", "/usr/bin/microdnf", "/usr/bin/yum", dnfConf, yumConf}, []string{dnfConf, yumConf}, stripExcludes, (*planner).dnf},
-		{"zypper", []string{"/usr/bin/zypper", "/etc/zypp"}, []string{zyppLocks}, stripLocks, (*planner).zypper},
-		{"pacman", []string{"/usr/bin/pacman", pacmanConf}, []string{pacmanConf}, stripIgnored, (*planner).pacman},
-		{"apk", []string{"/sbin/apk", "/usr/sbin/apk", "/usr/bin/apk", "/etc/apk"}, []string{apkWorld}, stripWorld, (*planner).apk},
+		{name: "apt", signs: []string{"/usr/bin/apt-get", "/usr/bin/apt", "/etc/apt"}, pin: (*planner).apt},
+		{name: "dnf", signs: []string{"/usr/bin/dnf", "/usr/bin/dnf5", "/usr/bin/microdnf", "/usr/bin/yum", dnfConf, yumConf},
+			files: []string{dnfConf, yumConf}, words: excludeWords, strip: stripExcludes, pin: (*planner).dnf},
+		{name: "zypper", signs: []string{"/usr/bin/zypper", "/etc/zypp"},
+			files: []string{zyppLocks}, words: lockWords, strip: stripLocks, pin: (*planner).zypper},
+		{name: "pacman", signs: []string{"/usr/bin/pacman", pacmanConf},
+			files: []string{pacmanConf}, words: ignoreWords, strip: stripIgnored, pin: (*planner).pacman},
+		{name: "apk", signs: []string{"/sbin/apk", "/usr/sbin/apk", "/usr/bin/apk", "/etc/apk"},
+			files: []string{apkWorld}, words: worldWords, strip: stripWorld, pin: (*planner).apk},
 	}
 }
 
@@ -172,7 +178,8 @@ type planner struct {
 	want   Want
 	bounds bounds
 	old    map[string]string
-	now    *rootfs.Overlay // the tree without words of ours, then with them
+	now    *rootfs.Overlay   // the tree without words of ours, then with them
+	kept   map[string]string // words of an earlier plan that stay where they are
 	out    Result
 }
 
@@ -218,6 +225,15 @@ func (p *planner) unpin(m manager, name string) error {
 	if err != nil || before == nil || len(words) == 0 {
 		return err
 	}
+	// A file that has all that it should keeps it where it is: its owner, or the manager
+	// itself, can have written it anew.
+	if p.want.Mode != None {
+		wanted, present := m.words(p.bounds, before)
+		if len(without(words, wanted)) == 0 && len(without(wanted, present)) == 0 {
+			p.kept[literal] = strings.Join(words, " ")
+			return p.put(File{Manager: m.name, Path: literal, Data: before})
+		}
+	}
 	after := m.strip(before, words)
 	if bytes.Equal(before, after) {
 		return nil
@@ -244,6 +260,9 @@ func (p *planner) put(f File) error {
 		return err
 	}
 	f.Path, f.Mode = literal, 0o644
+	if kept, found := p.kept[literal]; found {
+		f.Added = kept
+	}
 	info, err := p.tree.Lstat(literal)
 	present := err == nil
 	if present {

@@ -88,26 +88,34 @@ func (p *planner) zypper() error {
 	if err != nil {
 		return err
 	}
-	there := locksIn(data)
-	for _, l := range there {
+	for _, l := range locksIn(data) {
 		if name := l.fields["solvable_name"]; l.fields["version"] == "" && strings.HasPrefix(name, "kernel") && !strings.HasPrefix(name, "kernel-firmware") {
 			p.warn("%s:%d: %s is locked whatever its version, so no update of the kernel comes, and no fix", zyppLocks, l.number, name)
 		}
 	}
-	var fresh []string
+	wanted, present := lockWords(p.bounds, data)
+	fresh := without(wanted, present)
 	text := ""
-	for _, word := range p.bounds.locks() {
-		fields := fieldsOf(word)
-		if !slices.ContainsFunc(there, func(l lock) bool { return maps.Equal(l.fields, fields) }) {
-			fresh = append(fresh, word)
-			text += stanza(fields)
-		}
+	for _, word := range fresh {
+		text += stanza(fieldsOf(word))
 	}
 	file := File{Manager: "zypper", Path: zyppLocks, Data: data, Added: strings.Join(fresh, " ")}
 	if len(fresh) > 0 {
 		file.Data, file.Lacks = appendLines(data, text), "it lacks locks on kernels outside "+p.bounds.String()
 	}
 	return p.put(file)
+}
+
+// lockWords tells what locks there are to be, and which of them there are.
+func lockWords(b bounds, data []byte) (wanted, present []string) {
+	there, wanted := locksIn(data), b.locks()
+	for _, word := range wanted {
+		fields := fieldsOf(word)
+		if slices.ContainsFunc(there, func(l lock) bool { return maps.Equal(l.fields, fields) }) {
+			present = append(present, word)
+		}
+	}
+	return wanted, present
 }
 
 // stripLocks takes the stanzas for words out, each with one blank line before and one
