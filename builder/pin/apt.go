@@ -41,11 +41,8 @@ var aptKernels = []string{
 func (b bounds) preferences(header string) []byte {
 	var out strings.Builder
 	out.WriteString(header)
-	packages := "Package: " + strings.Join(aptKernels, ":any ") + ":any\n"
 	write := func(why string, shapes []shape) {
-		for _, s := range shapes {
-			fmt.Fprintf(&out, "\nExplanation: %s\n%sPin: version /%s/\nPin-Priority: -1\n", why, packages, s.regex())
-		}
+		fmt.Fprintf(&out, "\nExplanation: %s\nPackage: %s:any\nPin: version /%s/\nPin-Priority: -1\n", why, strings.Join(aptKernels, ":any "), regexOf(shapes))
 	}
 	write("kernels below "+b.low.String(), b.below())
 	if b.closed {

@@ -12,10 +12,10 @@ import (
 const (
 	dnfConf = "/etc/dnf/dnf.conf"
 	yumConf = "/etc/yum.conf"
-
-	// mainSection is all that is left of a dnf.conf that we made.
-	mainSection = "[main]\n"
 )
+
+// excludeKeys are two names for one list, which both add to.
+var excludeKeys = []string{"excludepkgs", "exclude"}
 
 // rpmKernels are globs for the names of rpm packages that hold a bootable kernel or its
 // modules, in Fedora, RHEL and their kin, Oracle, Amazon, Azure Linux, openSUSE, ELRepo.
@@ -117,7 +117,7 @@ func excludeWords(b bounds, data []byte) (wanted, present []string) {
 	return b.excludes(), present
 }
 
-func isExcludes(o option) bool { return o.key == "excludepkgs" || o.key == "exclude" }
+func isExcludes(o option) bool { return slices.Contains(excludeKeys, o.key) }
 
 // warnFrozen tells of exclusions that let no kernel in at all.
 func (p *planner) warnFrozen(name string, number int, words []string) {
@@ -142,26 +142,14 @@ func addExcludes(data []byte, lists []option, words []string, yum bool) []byte {
 		}
 		return insert(data, end, " "+text)
 	}
-	own := "excludepkgs=" + text + "\n"
+	key := "excludepkgs"
 	if yum {
-		own = "exclude=" + text + "\n"
+		key = "exclude"
 	}
-	if _, behind := section(data, "main", true); behind >= 0 {
-		if data[behind-1] != '\n' {
-			own = "\n" + own
-		}
-		return insert(data, behind, own)
-	}
-	return appendLines(data, mainSection+own)
+	return addOption(data, "main", true, key+"="+text+"\n")
 }
 
 // stripExcludes takes words out of the lists.
 func stripExcludes(data []byte, words []string) []byte {
-	options, _ := section(data, "main", true)
-	for _, o := range slices.Backward(options) {
-		if isExcludes(o) {
-			data = slices.Concat(data[:o.start], []byte(stripWords(o, words)), data[o.end:])
-		}
-	}
-	return data
+	return stripOptions(data, "main", true, excludeKeys, words)
 }

@@ -18,7 +18,7 @@ const (
 
 	// maxDigits is the length of the largest number that patterns for "at or above"
 	// cover. The largest patch level upstream has three digits.
-	maxDigits = 4
+	maxDigits = 3
 
 	// maxListed is for names in one warning.
 	maxListed = 5

@@ -24,7 +24,6 @@ func (p *planner) pacman() error {
 	if err != nil {
 		return err
 	}
-	_, behind := section(data, pacmanOptions, false)
 	wanted, present := ignoreWords(p.bounds, data)
 	if !p.bounds.closed {
 		p.warn("pacman knows no versions to keep to: it goes below %v only when told to, by pacman -U or -Suu, or by installing another kernel such as linux-lts", p.bounds.low)
@@ -38,15 +37,7 @@ func (p *planner) pacman() error {
 	file := File{Manager: "pacman", Path: pacmanConf, Data: data, Added: strings.Join(fresh, " ")}
 	if len(fresh) > 0 {
 		file.Lacks = "its IgnorePkg lacks kernels"
-		own := ignoreKey + "=" + strings.Join(fresh, " ") + "\n"
-		switch {
-		case behind < 0:
-			file.Data = appendLines(data, "["+pacmanOptions+"]\n"+own)
-		case data[behind-1] != '\n':
-			file.Data = insert(data, behind, "\n"+own)
-		default:
-			file.Data = insert(data, behind, own)
-		}
+		file.Data = addOption(data, pacmanOptions, false, ignoreKey+"="+strings.Join(fresh, " ")+"\n")
 	}
 	return p.put(file)
 }
@@ -67,11 +58,5 @@ func ignoreWords(b bounds, data []byte) (wanted, present []string) {
 
 // stripIgnored takes words out of IgnorePkg, of which there can be several.
 func stripIgnored(data []byte, words []string) []byte {
-	options, _ := section(data, pacmanOptions, false)
-	for _, o := range slices.Backward(options) {
-		if o.key == ignoreKey {
-			data = slices.Concat(data[:o.start], []byte(stripWords(o, words)), data[o.end:])
-		}
-	}
-	return data
+	return stripOptions(data, pacmanOptions, false, []string{ignoreKey}, words)
 }

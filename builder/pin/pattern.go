@@ -133,14 +133,24 @@ func nonEmpty(shapes []shape) []shape {
 	return out
 }
 
-// regex gives a POSIX extended regular expression for a package version with or
-// without an epoch; case does not count.
+// regexOf gives a POSIX extended regular expression for package versions, with or
+// without an epoch, of any of the shapes; case does not count.
+func regexOf(shapes []shape) string {
+	var parts []string
+	for _, s := range shapes {
+		parts = append(parts, s.regex())
+	}
+	short := strings.NewReplacer(anyDigit, "[0-9]", leadDigit, "[1-9]")
+	return short.Replace("^([0-9]+:)?" + group(parts))
+}
+
+// regex is for what follows the epoch.
 func (s shape) regex() string {
 	var parts []string
 	for _, alternatives := range s.numbers {
 		parts = append(parts, group(alternatives))
 	}
-	out := "^([0-9]+:)?" + strings.Join(parts, `\.`)
+	out := strings.Join(parts, `\.`)
 	// Beside digits, what may not follow: else the epoch would pass for the major number.
 	more := ":"
 	if s.short {

@@ -25,7 +25,7 @@ func TestNumberPatterns(t *testing.T) {
 	}
 	checked := 0
 	for limit := -1; limit <= 1205; limit += 1 + limit/40 {
-		for n := 0; n < 10000; n += 1 + n/50 {
+		for n := 0; n < 1000; n += 1 + n/50 {
 			checked++
 			if got, want := matches(lessThan(max(limit, 0)), n) > 0, n < limit; got != want {
 				t.Fatalf("lessThan(%d) on %d: got %v, want %v", limit, n, got, want)
@@ -118,8 +118,10 @@ func TestRegularExpressionsAgreeWithKernelOrder(t *testing.T) {
 	for _, w := range ranges(t) {
 		b := mustBounds(t, w)
 		var forbidden []*regexp.Regexp
-		for _, s := range slices.Concat(b.below(), b.above()) {
-			forbidden = append(forbidden, regexp.MustCompile("(?i)"+s.regex()))
+		for _, shapes := range [][]shape{b.below(), b.above()} {
+			if len(shapes) > 0 {
+				forbidden = append(forbidden, regexp.MustCompile("(?i)"+regexOf(shapes)))
+			}
 		}
 		for _, r := range releases() {
 			for _, version := range debianVersions(r) {

@@ -276,7 +276,7 @@ func (p *planner) put(f File) error {
 			return err
 		}
 	}
-	if f.Added == "" && !f.Ours && (len(bytes.TrimSpace(f.Data)) == 0 || string(f.Data) == mainSection) {
+	if f.Added == "" && !f.Ours && len(bytes.TrimSpace(f.Data)) == 0 {
 		f.Data, f.Delete = nil, true
 	}
 	f.Changed = present == f.Delete || !bytes.Equal(before, f.Data)

@@ -125,3 +125,36 @@ func stripWords(o option, words []string) string {
 	}
 	return start + b.String()
 }
+
+// addOption puts a line of our own into a section. One that was not there has an empty
+// line below its heading, by which it is known again.
+func addOption(data []byte, name string, continued bool, own string) []byte {
+	_, behind := section(data, name, continued)
+	switch {
+	case behind < 0:
+		return appendLines(data, newSection(name)+own)
+	case data[behind-1] != '\n':
+		own = "\n" + own
+	}
+	return insert(data, behind, own)
+}
+
+func newSection(name string) string { return "[" + name + "]\n\n" }
+
+// stripOptions takes words out of the options of a section that have one of the keys,
+// and what addOption made.
+func stripOptions(data []byte, name string, continued bool, keys, words []string) []byte {
+	options, _ := section(data, name, continued)
+	for _, o := range slices.Backward(options) {
+		if !slices.Contains(keys, o.key) {
+			continue
+		}
+		left := stripWords(o, words)
+		atEnd := o.end == len(data)
+		data = slices.Concat(data[:o.start], []byte(left), data[o.end:])
+		if left == "" && atEnd {
+			data = bytes.TrimSuffix(data, []byte(newSection(name)))
+		}
+	}
+	return data
+}
