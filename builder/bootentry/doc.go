@@ -33,11 +33,22 @@
 // padding of grubenv shrinks, since the block has a fixed size, and a unified kernel
 // image gets its headers adjusted. The result is read back before it is returned.
 //
+// # Boot menus
+//
+// [Config.Menu] evaluates which entry each boot loader starts by default: GRUB's script
+// is followed statement by statement, both ways where a condition is about the machine;
+// systemd-boot's entries are sorted as it does, and its patterns matched; of Syslinux
+// and U-Boot the settings count that name a label. [Config.Promote] makes the default
+// the kernel that is wanted, and removes or demotes the entries of others;
+// [Config.Restore] takes back what can be. Menus that only the firmware knows, its boot
+// order and systemd-boot's variables there are outside the tree.
+//
 // # Left out
 //
 // Command lines compiled into kernels (CONFIG_CMDLINE), boot configuration appended to
 // an initramfs (bootconfig), arguments given by hand, by firmware or by a network, and
 // those that a script for U-Boot computes. Of variables in GRUB scripts every value is
 // considered that any of the files sets; nothing else is evaluated. Writing entries
-// anew, choosing the default entry and signing belong to others.
+// anew and signing belong to others. So do the kernels that the firmware of a Raspberry
+// Pi or a script for U-Boot chooses.
 package bootentry

@@ -92,7 +92,9 @@ func modeOf(b byte) bootentry.Mode {
 
 func FuzzMenuGrub(f *testing.F) {
 	addMenuSeeds(f, "boot/grub/grub.cfg", "/boot/grub/grub.cfg", nil)
-	f.Fuzz(func(t *testing.T, data []byte, mode byte) { fuzzMenu(t, "/boot/grub/grub.cfg", data, modeOf(mode), nil) })
+	f.Fuzz(func(t *testing.T, data []byte, mode byte) {
+		fuzzMenu(t, "/boot/grub/grub.cfg", data, modeOf(mode), nil)
+	})
 }
 
 func FuzzMenuSyslinux(f *testing.F) {
@@ -118,7 +120,9 @@ func FuzzMenuGrubEnv(f *testing.F) {
 	cfg := archiveFiles(f, "testdata/menu/debian-saved-demote.txtar")["boot/grub/grub.cfg"]
 	beside := memory{"/boot/grub/grub.cfg": cfg}
 	addMenuSeeds(f, "grubenv", "/boot/grub/grubenv", beside)
-	f.Fuzz(func(t *testing.T, data []byte, mode byte) { fuzzMenu(t, "/boot/grub/grubenv", data, modeOf(mode), beside) })
+	f.Fuzz(func(t *testing.T, data []byte, mode byte) {
+		fuzzMenu(t, "/boot/grub/grubenv", data, modeOf(mode), beside)
+	})
 }
 
 func FuzzMenuRestore(f *testing.F) {

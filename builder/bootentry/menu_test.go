@@ -202,3 +202,55 @@ func TestVersionsAgainstSystemd(t *testing.T) {
 	}
 	t.Logf("%d pairs of versions: all agree unless said", n)
 }
+
+// TestImageMenu orders unified kernel images by what their .osrel sections say.
+func TestImageMenu(t *testing.T) {
+	image := func(release, osRelease string) []byte {
+		return makeUKI(t, section{".osrel", 0x100000, []byte(osRelease)}, section{".uname", 0x101000, []byte(release)}, cmdline("ro"), linux())
+	}
+	files := map[string][]byte{
+		"efi/EFI/Linux/a.efi":    image(oldKernel, "ID=debian\nVERSION_ID=\"13\"\nPRETTY_NAME=Old\n"),
+		"efi/EFI/Linux/b+3.efi":  image(newKernel, "ID=debian\nVERSION_ID=14\n"),
+		"efi/EFI/Linux/c.efi":    image(oldKernel, "IMAGE_ID=aaa\nID=debian\nIMAGE_VERSION=1\n"),
+		"efi/loader/loader.conf": []byte("timeout 1\n"),
+	}
+	dir := makeDir(t, files)
+	c := read(t, openDir(t, dir))
+	ids := func(c *bootentry.Config) (out []string) {
+		for _, l := range menuOf(t, c).Loaders {
+			for _, n := range l.Default {
+				out = append(out, "default "+l.Items[n].ID)
+			}
+			for _, i := range l.Items {
+				out = append(out, i.ID)
+			}
+		}
+		return out
+	}
+	if got, want := ids(c), []string{"default c.efi", "c.efi", "b+3.efi", "a.efi"}; !slices.Equal(got, want) {
+		t.Errorf("menu is %q, want %q", got, want)
+	}
+	w := bootentry.Wish{Allowed: []string{newKernel}, Barred: []string{oldKernel}, Mode: bootentry.DemoteEntries}
+	p := promote(t, c, w)
+	if len(p.Refusals) > 0 || len(p.Edits) != 1 || string(p.Edits[0].Data) != "timeout 1\ndefault b*.efi\n" {
+		t.Errorf("demoted: edits %v, refusals %v, want one edit: default b*.efi", p.Edits, p.Refusals)
+	}
+	w.Mode = bootentry.RemoveEntries
+	p = promote(t, c, w)
+	apply(t, dir, p.Edits)
+	if got, want := ids(read(t, openDir(t, dir))), []string{"default b+3.efi", "b+3.efi"}; len(p.Refusals) > 0 || !slices.Equal(got, want) {
+		t.Errorf("removed: menu is %q (%v), want %q", got, p.Refusals, want)
+	}
+}
+
+// TestKernelsByImage knows a kernel by its image where the name says nothing.
+func TestKernelsByImage(t *testing.T) {
+	tree := memory{"/boot/extlinux/extlinux.conf": []byte("default lts\nlabel lts\n linux /vmlinuz-lts\nlabel edge\n linux /vmlinuz-edge\n"),
+		"/boot/vmlinuz-lts": []byte("k"), "/boot/vmlinuz-edge": []byte("k")}
+	w := bootentry.Wish{Allowed: []string{newKernel}, Barred: []string{oldKernel}, Mode: bootentry.DemoteEntries,
+		Kernels: map[string]string{"/boot/vmlinuz-lts": oldKernel, "/boot/vmlinuz-edge": newKernel}}
+	p := promote(t, read(t, tree), w)
+	if len(p.Refusals) > 0 || len(p.Edits) != 1 || !strings.HasPrefix(string(p.Edits[0].Data), "default edge\n") {
+		t.Errorf("edits %v, refusals %v, want one edit that begins with default edge", p.Edits, p.Refusals)
+	}
+}

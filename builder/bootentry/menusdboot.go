@@ -161,24 +161,23 @@ func (b *sdBoot) loaderMenu() LoaderMenu {
 	for _, e := range b.entries {
 		m.Items = append(m.Items, e.MenuItem)
 	}
-	if _, pattern, found := b.setting("preferred"); found {
-		if i := b.match(pattern, true); i >= 0 {
-			m.Default = []int{i}
-		}
-	}
+	_, preferred, _ := b.setting("preferred")
 	_, pattern, _ := b.setting("default")
 	m.Unknown = strings.EqualFold(pattern, "@saved")
-	i := b.match(pattern, false)
-	if i < 0 {
-		i = b.automatic(0)
-	}
-	if i >= 0 {
-		m.Default = union2(m.Default, []int{i})
-	}
-	if b.match(pattern, false) < 0 && i >= 0 && b.entries[i].left >= 0 {
-		// It goes to the end once its attempts are used up.
-		if next := b.automatic(i + 1); next >= 0 {
-			m.Fallback = []int{next}
+	for _, counters := range []bool{true, false} { // as the boot loader sees names, and as bootctl does
+		if i := b.match(preferred, counters, true); i >= 0 {
+			m.Default = union2(m.Default, []int{i})
+		}
+		i := b.match(pattern, counters, false)
+		if i < 0 {
+			i = b.automatic(0)
+			// It goes to the end once its attempts are used up.
+			if next := b.automatic(i + 1); i >= 0 && b.entries[i].left >= 0 && next >= 0 {
+				m.Fallback = []int{next}
+			}
+		}
+		if i >= 0 {
+			m.Default = union2(m.Default, []int{i})
 		}
 	}
 	return m
@@ -195,9 +194,15 @@ func (b *sdBoot) automatic(from int) int {
 	return -1
 }
 
-func (b *sdBoot) match(pattern string, counted bool) int {
+// match finds the first entry that a pattern names, by its name with or without the
+// counters; of those with boot attempts left, if so asked.
+func (b *sdBoot) match(pattern string, counters, attemptsLeft bool) int {
 	return slices.IndexFunc(b.entries, func(e *blsFile) bool {
-		return pattern != "" && (!counted || e.left != 0) && matches(strings.ToLower(pattern), strings.ToLower(e.ID))
+		name := e.ID
+		if e.left >= 0 && !counters {
+			name = name[:strings.LastIndexByte(name, '+')] + path.Ext(name)
+		}
+		return pattern != "" && (!attemptsLeft || e.left != 0) && matches(strings.ToLower(pattern), strings.ToLower(name))
 	})
 }
 

@@ -18,7 +18,7 @@ type Edit struct {
 	Path   string // literal
 	Data   []byte
 	New    bool // there is no such file yet; its directory may be missing too
-	Delete bool // the file goes; only Remove asks for that, and only for files of our own
+	Delete bool // the file goes: one of our own in Remove, an entry in Promote
 }
 
 // Refusal is a command line that cannot be changed.
