@@ -1,6 +1,7 @@
 package pin
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"slices"
@@ -79,7 +80,12 @@ func (p *planner) exclude(name string) error {
 	if err != nil {
 		return err
 	}
-	options, _ := section(data, "main", true)
+	options, behind := section(data, "main", true)
+	if behind >= 0 && behind < len(data) && (data[behind] == ' ' || data[behind] == '\t') {
+		number := 1 + bytes.Count(data[:behind], []byte("\n"))
+		p.refuse(Refusal{name, number, "the line continues an option, and there is none above it: dnf cannot read the file", "mend the line"})
+		return nil
+	}
 	var lists []option
 	for _, o := range options {
 		switch {

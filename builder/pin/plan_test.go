@@ -193,6 +193,7 @@ func TestRefusesWhatContradicts(t *testing.T) {
 		{"dnf5: versionlock only below", "etc/dnf/versionlock.toml", fmt.Sprintf(lock, "<", "7.0.6"), 5},
 		{"dnf5: versionlock from below", "etc/dnf/versionlock.toml", fmt.Sprintf(lock, ">=", "6.12"), 0},
 		{"dnf: excludes are off", "etc/dnf/dnf.conf", "[main]\nbest=1\ndisable_excludes=all\n", 3},
+		{"dnf: line that continues nothing", "etc/dnf/dnf.conf", "[main]\n  foo\n", 2},
 		{"dnf: list twice", "etc/dnf/dnf.conf", "[main]\nexcludepkgs=a\nexcludepkgs=b\n", 3},
 		{"apk: exact version below", "etc/apk/world", "bash\nlinux-lts=6.12.5-r0\n", 2},
 		{"apk: branch below", "etc/apk/world", "linux-virt~6.12\n", 1},

@@ -73,8 +73,8 @@ func section(data []byte, name string, continued bool) (options []option, behind
 				continue
 			}
 			o := option{key: strings.TrimSpace(key), number: i + 1, start: l.start, end: l.end, data: data}
-			if o.value = l.end; found {
-				o.value = l.start + len(key) + 1
+			if o.value = l.start + len(key) + 1; !found {
+				o.key, o.value = "", l.end // both programs refuse such a file
 			}
 			options = append(options, o)
 		}
