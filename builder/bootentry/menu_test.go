@@ -254,3 +254,21 @@ func TestKernelsByImage(t *testing.T) {
 		t.Errorf("edits %v, refusals %v, want one edit that begins with default edge", p.Edits, p.Refusals)
 	}
 }
+
+// TestWishes that contradict themselves are errors.
+func TestWishes(t *testing.T) {
+	c := read(t, memory{"/etc/hostname": nil})
+	for name, w := range map[string]bootentry.Wish{
+		"no mode":            {Allowed: []string{newKernel}},
+		"allowed and barred": {Allowed: []string{newKernel}, Barred: []string{newKernel}, Mode: bootentry.KeepEntries},
+	} {
+		if _, err := c.Promote(w); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	for _, words := range []string{"timeout=3", "default", "default=%zz"} {
+		if _, _, err := c.Restore(map[string]string{"/boot/loader/loader.conf": words}); err == nil {
+			t.Errorf("Restore of %q: no error", words)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package bootentry
 
 import (
+	"bytes"
 	"fmt"
 	"net/url"
 	"path"
@@ -29,6 +30,18 @@ type Wish struct {
 	Header  string // begins a new file of ours
 }
 
+func (w Wish) check() error {
+	if !slices.Contains([]Mode{RemoveEntries, DemoteEntries, KeepEntries}, w.Mode) {
+		return fmt.Errorf("mode is %q, want %q, %q or %q", w.Mode, RemoveEntries, DemoteEntries, KeepEntries)
+	}
+	for _, release := range w.Allowed {
+		if slices.Contains(w.Barred, release) {
+			return fmt.Errorf("kernel %s is both allowed and barred", release)
+		}
+	}
+	return nil
+}
+
 // Promotion is what makes a wish come true.
 type Promotion struct {
 	Edits    []Edit
@@ -53,6 +66,9 @@ const grubDefaultDropIn = "/etc/default/grub.d/zz-kerngate-default.cfg"
 // the mode is to keep. The result has been evaluated again: a loader that would still
 // start something else is among the refusals.
 func (c *Config) Promote(w Wish) (Promotion, error) {
+	if err := w.check(); err != nil {
+		return Promotion{}, err
+	}
 	p := &promoting{wish: w, tree: c.tree, over: rootfs.NewOverlay(c.tree), touched: map[string]bool{}, words: map[string][]string{}, cut: map[string]bool{}}
 	// Without next_entry a script takes another branch, so the default is set twice.
 	for _, step := range []func(LoaderMenu) error{p.cutOut, p.setDefault, p.setDefault} {
@@ -366,6 +382,9 @@ func (p *promoting) edits() ([]Edit, error) {
 			return nil, err
 		default:
 			e.Data = data
+		}
+		if was, err := rootfs.ReadFile(p.tree, name, maxConfig); !e.New && !e.Delete && err == nil && bytes.Equal(was, data) {
+			continue
 		}
 		out = append(out, e)
 	}

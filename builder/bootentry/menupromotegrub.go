@@ -288,8 +288,9 @@ func withSetting(data []byte, name, value string, present bool) ([]byte, error) 
 func (p *promoting) templateDefault(m LoaderMenu, env *shellEnv, main *file, dropIns bool) error {
 	g := m.root.(*grubRoot)
 	t := p.target(m)
-	current := env.vars["GRUB_DEFAULT"].String()
-	if current == "saved" || p.allMean(m, g, []string{orWord(current, "0")}, t) {
+	set := env.vars["GRUB_DEFAULT"]
+	current := set.String()
+	if !set.opaque && (current == "saved" || p.allMean(m, g, []string{orWord(current, "0")}, t)) {
 		if current == "saved" && env.vars["GRUB_SAVEDEFAULT"].String() == "true" {
 			p.note("/etc/default/grub: GRUB_SAVEDEFAULT makes the entry that somebody chooses the next default")
 		}
@@ -302,6 +303,10 @@ func (p *promoting) templateDefault(m LoaderMenu, env *shellEnv, main *file, dro
 			return nil
 		}
 		p.note("/etc/default/grub: GRUB_DEFAULT names the entry of kernel %s; a newer kernel does not become the default by itself", strings.Join(m.Items[t].Releases, ", "))
+	}
+	if dropIns && set.file != nil && set.file.path > grubDefaultDropIn {
+		p.refuse(MenuItem{Path: set.file.path, Line: set.line, Title: "GRUB_DEFAULT"}, "it is read after "+grubDefaultDropIn+", and names another entry", "set it to "+value+", or remove it")
+		return nil
 	}
 	line := `GRUB_DEFAULT="` + value + "\"\n"
 	if dropIns {
