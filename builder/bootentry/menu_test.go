@@ -272,3 +272,69 @@ func TestWishes(t *testing.T) {
 		}
 	}
 }
+
+// TestDefaults evaluates small configurations whose default is known from the loaders'
+// manuals.
+func TestDefaults(t *testing.T) {
+	const two = "menuentry old --id old { linux /boot/vmlinuz-" + oldKernel + " }\nmenuentry new --id new { linux /boot/vmlinuz-" + newKernel + " }\n"
+	entry := func(release, more string) []byte { return []byte("title x\nlinux /" + release + "\n" + more) }
+	tests := []struct {
+		name              string
+		files             memory
+		defaults, onError []string // IDs
+	}{
+		{"set and unset", memory{"/boot/grub/grub.cfg": []byte("set default=new\nunset default\n" + two)}, []string{"old"}, nil},
+		{"no environment block", memory{"/boot/grub/grub.cfg": []byte("if load_env; then\n set default=new\nfi\n" + two)}, []string{"old"}, nil},
+		{"perhaps another configuration", memory{"/boot/grub/grub.cfg": []byte("if [ \"$grub_platform\" = efi ]; then\n configfile /boot/grub/efi.cfg\nfi\nset default=1\n" + two), "/boot/grub/efi.cfg": []byte("true\n")}, []string{"new"}, nil},
+		{"either branch", memory{"/boot/grub/grub.cfg": []byte("if [ \"$grub_cpu\" = i386 ]; then set default=0; else set default=1; fi\n" + two)}, []string{"old", "new"}, nil},
+		{"negated", memory{"/boot/grub/grub.cfg": []byte("if ! [ -n \"$x\" ]; then set default=1; fi\n" + two)}, []string{"new"}, nil},
+		{"numbers", memory{"/boot/grub/grub.cfg": []byte("set n=3\nif [ $n -ge 2 -a $n -lt 10 ]; then set default=0x1; fi\n" + two)}, []string{"new"}, nil},
+		{"a name that begins with a number", memory{"/boot/grub/grub.cfg": []byte("set default=1new\n" + strings.Replace(two, "old --id old", "old --id 1new", 1))}, []string{"new", "1new"}, nil},
+		{"escaped", memory{"/boot/grub/grub.cfg": []byte("set default='a>>b>new'\nsubmenu 'a>b' {\n" + two + "}\n")}, []string{"new"}, nil},
+		{"beyond the end", memory{"/boot/grub/grub.cfg": []byte("set default=7\nset fallback='new 9'\n" + two)}, []string{"old"}, []string{"new"}},
+		{"no attempts left", memory{"/efi/loader/loader.conf": []byte("preferred a*\n"), "/efi/loader/entries/a+0-3.conf": entry("a", ""), "/efi/loader/entries/b.conf": entry("b", ""),
+			"/efi/a": nil, "/efi/b": nil}, []string{"b.conf"}, nil},
+		{"attempts left", memory{"/efi/loader/loader.conf": nil, "/efi/loader/entries/c+1.conf": entry("a", ""), "/efi/loader/entries/b.conf": entry("b", ""),
+			"/efi/a": nil, "/efi/b": nil}, []string{"c+1.conf"}, []string{"b.conf"}},
+		{"a program is missing", memory{"/efi/loader/loader.conf": nil, "/efi/loader/entries/c.conf": entry("a", ""), "/efi/loader/entries/b.conf": entry("b", ""), "/efi/b": nil}, []string{"b.conf"}, nil},
+		{"keys before none", memory{"/efi/loader/loader.conf": nil, "/efi/loader/entries/c.conf": entry("a", ""), "/efi/loader/entries/b.conf": entry("b", "sort-key z\n"), "/efi/a": nil, "/efi/b": nil}, []string{"b.conf"}, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			m := menuOf(t, read(t, test.files))
+			if len(m.Loaders) != 1 {
+				t.Fatalf("%d boot loaders (notes %q), want 1", len(m.Loaders), m.Notes)
+			}
+			l := m.Loaders[0]
+			ids := func(list []int) (out []string) {
+				for _, n := range list {
+					out = append(out, l.Items[n].ID)
+				}
+				return out
+			}
+			if got := ids(l.Default); !slices.Equal(got, test.defaults) {
+				t.Errorf("default %q, want %q", got, test.defaults)
+			}
+			if got := ids(l.Fallback); !slices.Equal(got, test.onError) {
+				t.Errorf("fallback %q, want %q", got, test.onError)
+			}
+		})
+	}
+}
+
+// TestRecoveryIsNoDefault takes the usual entry of a kernel, not the one for repairs,
+// and what may start after a failure counts too.
+func TestRecoveryIsNoDefault(t *testing.T) {
+	tree := memory{"/boot/grub/grub.cfg": []byte("menuentry 'Linux (recovery mode)' { linux /boot/vmlinuz-" + newKernel + " }\nmenuentry usual { linux /boot/vmlinuz-" + newKernel + " }\n")}
+	w := bootentry.Wish{Allowed: []string{newKernel}, Barred: []string{oldKernel}, Mode: bootentry.DemoteEntries}
+	p := promote(t, read(t, tree), w)
+	if len(p.Refusals) > 0 || len(p.Edits) != 1 || !strings.HasPrefix(string(p.Edits[0].Data), "set default=\"usual\"\n") {
+		t.Errorf("edits %v, refusals %v, want a default of usual", p.Edits, p.Refusals)
+	}
+	tree = memory{"/efi/loader/loader.conf": nil, "/efi/loader/entries/n+3.conf": []byte("linux /vmlinuz-" + newKernel + "\n"), "/efi/loader/entries/a.conf": []byte("linux /vmlinuz-" + oldKernel + "\n"),
+		"/efi/vmlinuz-" + newKernel: nil, "/efi/vmlinuz-" + oldKernel: nil}
+	p = promote(t, read(t, tree), w)
+	if len(p.Refusals) > 0 || len(p.Edits) != 1 || string(p.Edits[0].Data) != "default n*.conf\n" {
+		t.Errorf("edits %v, refusals %v, want a default that holds after three failures", p.Edits, p.Refusals)
+	}
+}
