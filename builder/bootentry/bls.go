@@ -3,6 +3,7 @@ package bootentry
 import (
 	"bytes"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -222,7 +223,9 @@ func (r *reader) kernelCmdline() error {
 	if err != nil {
 		return err
 	}
-	if install != "" && !any {
+	// Where no entry is of its making, something else makes them.
+	makes := slices.ContainsFunc(r.config.Entries, func(e Entry) bool { return e.Source == BLS || e.Source == UKI })
+	if install != "" && !any && makes {
 		r.config.Notes = append(r.config.Notes,
 			"/etc/kernel/cmdline: missing: kernel-install gives a new kernel the arguments that the running one was started with")
 	}
