@@ -134,6 +134,8 @@ func (f *Facts) readLoadPaths(s *surrounding) {
 			f.Modules[j].Ways[m.kernel.Release] = count(paths)
 			f.LoadPaths = append(f.LoadPaths, paths...)
 		}
+		known, _ := s.known(m.kernel) // a fault is among the warnings already
+		f.Findings = append(f.Findings, m.findings(known, s.now)...)
 	}
 }
 

@@ -31,6 +31,8 @@ type Facts struct {
 	Architecture  string              `json:"architecture"`   // "amd64", "arm64", or why it is unknown
 	Systemd       string              `json:"systemd"`        // version; empty: none found
 	Kernels       []KernelFacts       `json:"kernels"`
+	Mismatches    []kernel.Mismatch   `json:"kernel_mismatches"`
+	Findings      []CVEFinding        `json:"findings"` // of all shipped advisories, by kernel
 	Modules       []ModuleFacts       `json:"modules"`
 	BootEntries   []EntryFacts        `json:"boot_entries"`
 	BootProblems  []ProblemFacts      `json:"boot_problems"`
@@ -50,6 +52,14 @@ type KernelFacts struct {
 	Loadable     int    `json:"loadable_modules"`
 	BuiltIn      int    `json:"builtin_modules"`
 	Config       string `json:"config,omitempty"` // path of its configuration
+	Banner       string `json:"banner,omitempty"` // all that the image says of itself
+	Package      string `json:"package,omitempty"`
+	// PackageVersion is as the database has it.
+	PackageVersion string `json:"package_version,omitempty"`
+	// Maker, Stream and Version are whose kernel it turns out to be: "debian", "6.12", "6.12.117-1".
+	Maker   string `json:"maker,omitempty"`
+	Stream  string `json:"stream,omitempty"`
+	Version string `json:"version,omitempty"`
 }
 
 // ModuleFacts is one module of interest.
@@ -76,6 +86,7 @@ func Inspect(target *image.Target) (*Facts, error) {
 		Volumes: target.Volumes, NeedsRecovery: target.NeedsRecovery(), Kernels: []KernelFacts{}, Modules: []ModuleFacts{},
 		Warnings: append([]string{}, target.Warnings...), BootEntries: []EntryFacts{}, BootProblems: []ProblemFacts{}, BootNotes: []string{},
 		Initramfs: []InitramfsFacts{}, LoadPaths: []LoadPath{}, SideEffects: []sideeffect.Effect{},
+		Mismatches: []kernel.Mismatch{}, Findings: []CVEFinding{},
 	}
 	var err error
 	if f.System, err = systemName(t); err != nil {
@@ -133,19 +144,31 @@ func (f *Facts) readKernels(s *surrounding) error {
 		f.Modules = append(f.Modules, m)
 	}
 	for _, k := range s.kernels {
-		f.addKernel(s.tree, k)
+		f.addKernel(s, k)
 	}
-	return nil
+	found, err := s.mismatches()
+	f.Mismatches = append(f.Mismatches, found...)
+	return err
 }
 
 // addKernel adds a kernel and its states of the modules.
-func (f *Facts) addKernel(t rootfs.Tree, k kernel.Kernel) {
-	config, err := k.Config(t)
+func (f *Facts) addKernel(s *surrounding, k kernel.Kernel) {
+	config, err := k.Config(s.tree)
 	if err != nil {
 		f.Warnings = append(f.Warnings, fmt.Sprintf("cannot read the configuration of kernel %s: %v", k.Release, err))
 	}
 	loadable, builtIn := k.Count()
-	f.Kernels = append(f.Kernels, KernelFacts{k.Release, k.Image, k.ImageRelease, loadable, builtIn, config.Path})
+	facts := KernelFacts{
+		Release: k.Release, Image: k.Image, ImageRelease: k.ImageRelease, Loadable: loadable, BuiltIn: builtIn,
+		Config: config.Path, Banner: k.Banner,
+	}
+	known, err := s.known(k)
+	if err != nil {
+		f.Warnings = append(f.Warnings, fmt.Sprintf("not all is known of kernel %s: %v", k.Release, err))
+	}
+	facts.Package, facts.PackageVersion = s.owners[k.Modules].Name, s.owners[k.Modules].Version
+	facts.Maker, facts.Stream, facts.Version = known.Make()
+	f.Kernels = append(f.Kernels, facts)
 	for i, info := range profiles.KnownModules() {
 		f.Modules[i].States[k.Release] = k.StateBy(config, info.Name, info.Config)
 	}

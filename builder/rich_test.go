@@ -12,9 +12,10 @@ import (
 )
 
 // The kernels of the richer fixtures: one with the index that depmod wrote for a Debian
-// kernel, and one that has algif_aead built in.
+// kernel, under a release that the gate lets through, and one that has algif_aead built in.
 const (
-	debianRelease  = "6.1.0-50-cloud-amd64"
+	indexRelease   = "6.1.0-50-cloud-amd64" // whose index it is
+	debianRelease  = "7.2.12+deb14-cloud-amd64"
 	builtInRelease = "5.14.0-427.el9.x86_64"
 )
 
@@ -59,13 +60,13 @@ func debianRoot(t *testing.T) string {
 
 func addModules(t *testing.T, dir string) {
 	t.Helper()
-	index, err := os.ReadDir(filepath.Join("modprobe/testdata/index", debianRelease))
+	index, err := os.ReadDir(filepath.Join("modprobe/testdata/index", indexRelease))
 	if err != nil || len(index) < 5 {
-		t.Fatalf("index of %s has %d files (%v), want some", debianRelease, len(index), err)
+		t.Fatalf("index of %s has %d files (%v), want some", indexRelease, len(index), err)
 	}
 	files := map[string]string{}
 	for _, e := range index {
-		data, err := os.ReadFile(filepath.Join("modprobe/testdata/index", debianRelease, e.Name()))
+		data, err := os.ReadFile(filepath.Join("modprobe/testdata/index", indexRelease, e.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,13 +94,13 @@ const grubConfig = `set default="0"
 set timeout=5
 menuentry 'Debian GNU/Linux' --class debian {
 	search --no-floppy --fs-uuid --set=root 1234
-	linux	/boot/vmlinuz-6.1.0-50-cloud-amd64 root=LABEL=root ro  quiet
-	initrd	/boot/initrd.img-6.1.0-50-cloud-amd64
+	linux	/boot/vmlinuz-7.2.12+deb14-cloud-amd64 root=LABEL=root ro  quiet
+	initrd	/boot/initrd.img-7.2.12+deb14-cloud-amd64
 }
 submenu 'Advanced options' {
 	menuentry 'Debian, recovery mode' {
-		linux	/boot/vmlinuz-6.1.0-50-cloud-amd64 root=LABEL=root ro single module_blacklist=pcspkr,snd-pcsp
-		initrd	/boot/initrd.img-6.1.0-50-cloud-amd64
+		linux	/boot/vmlinuz-7.2.12+deb14-cloud-amd64 root=LABEL=root ro single module_blacklist=pcspkr,snd-pcsp
+		initrd	/boot/initrd.img-7.2.12+deb14-cloud-amd64
 	}
 }
 `

@@ -4,14 +4,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kerngate/kerngate/builder/bootentry"
 	"github.com/kerngate/kerngate/builder/kernel"
 	"github.com/kerngate/kerngate/builder/modprobe"
+	"github.com/kerngate/kerngate/builder/packages"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/builder/sideeffect"
 	"github.com/kerngate/kerngate/builder/unit"
-	"github.com/kerngate/kerngate/initcheck/kver"
 	"github.com/kerngate/kerngate/profiles"
 )
 
@@ -27,11 +28,18 @@ type surrounding struct {
 	unseen   []string   // what is known of images that cannot be seen into
 	external bool       // the kernel command line comes from elsewhere
 	indexes  map[string]*modprobe.Index
+	owners   map[string]packages.Package // by module directory
+	now      time.Time                   // by which advisories have their age: the boot's is not known
+	// pinWarnings are what the room of pins says of the tree.
+	pinWarnings []string
 }
 
 // look reads the surroundings of a build. The caller closes them.
 func look(t rootfs.Tree, p profiles.Profile) (s *surrounding, err error) {
-	s = &surrounding{tree: t, indexes: map[string]*modprobe.Index{}, external: slices.Contains(p.Accept, profiles.AcceptExternalCmdline)}
+	s = &surrounding{
+		tree: t, indexes: map[string]*modprobe.Index{}, owners: map[string]packages.Package{}, now: time.Now(),
+		external: slices.Contains(p.Accept, profiles.AcceptExternalCmdline),
+	}
 	if s.kernels, err = kernel.List(t); err != nil {
 		return nil, err
 	}
@@ -88,6 +96,7 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 		return nil, nil, err
 	}
 	found, warnings = append(found, certain...), append(warnings, possible...)
+	warnings = append(warnings, s.pinWarnings...)
 	if len(p.Gate.Units) > 0 {
 		conflicts, err := unit.Conflicts(s.tree, p.Gate.Units)
 		if err != nil {
@@ -96,7 +105,11 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 		for _, c := range conflicts {
 			found = append(found, obstacle{c.Path, c.Why, "remove the file from the image"})
 		}
-		warnings = append(warnings, floorWarnings(s.kernels, p.Kernel.Floor)...)
+		refused, notes, err := s.gateObstacles(p)
+		if err != nil {
+			return nil, nil, fmt.Errorf("cannot tell what the gate will say: %w", err)
+		}
+		found, warnings = append(found, refused...), append(warnings, notes...)
 	}
 	return found, warnings, nil
 }
@@ -181,29 +194,4 @@ func (s *surrounding) effects(p profiles.Profile) (sideeffect.Report, error) {
 		return report, fmt.Errorf("cannot look for users of blocked modules: %w", err)
 	}
 	return report, nil
-}
-
-// floorWarnings says which kernels the gate will refuse.
-func floorWarnings(kernels []kernel.Kernel, floor string) []string {
-	if len(kernels) == 0 {
-		return []string{"no kernel in the image: nothing is known of the one that it will run on"}
-	}
-	lowest, err := kver.Parse(floor)
-	if floor == "" || err != nil {
-		return nil
-	}
-	var below []string
-	for _, k := range kernels {
-		if got, err := kver.Parse(k.Release); err != nil || kver.Compare(got, lowest) < 0 {
-			below = append(below, k.Release)
-		}
-	}
-	switch {
-	case len(below) == 0:
-		return nil
-	case len(below) == len(kernels):
-		return []string{fmt.Sprintf("no kernel at or above the floor %s: the gate will refuse on %s", floor, strings.Join(below, ", "))}
-	default:
-		return []string{fmt.Sprintf("the gate will refuse on kernels below the floor %s: %s", floor, strings.Join(below, ", "))}
-	}
 }

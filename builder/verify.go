@@ -25,6 +25,8 @@ type Verification struct {
 	Warnings []string `json:"warnings"`
 	// LoadPaths are all ways to load each of the profile's modules, by module and kernel.
 	LoadPaths []LoadPath `json:"load_paths"`
+	// Gate is what the gate will say of each kernel of the tree; empty without a gate.
+	Gate []GateVerdict `json:"gate"`
 }
 
 // Verify holds a tree against a profile: everything wanted is there, unchanged,
@@ -34,7 +36,7 @@ func Verify(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSource
 	if err != nil {
 		return nil, err
 	}
-	v := &Verification{Profile: p.Name, Digest: p.Digest(), LoadPaths: []LoadPath{}, Warnings: plan.Warnings}
+	v := &Verification{Profile: p.Name, Digest: p.Digest(), LoadPaths: []LoadPath{}, Gate: []GateVerdict{}, Warnings: plan.Warnings}
 	differs := map[string]Change{}
 	for _, c := range plan.Changes {
 		differs[c.Path] = c
@@ -117,6 +119,22 @@ func (v *Verification) addPaths(t rootfs.Tree, p profiles.Profile) error {
 		}
 	}
 	v.Open = openPaths(v.LoadPaths)
+	return v.addGate(s, p)
+}
+
+// addGate adds a check for each kernel that the gate will let through; the others are
+// among the warnings, or failed already.
+func (v *Verification) addGate(s *surrounding, p profiles.Profile) error {
+	verdicts, err := s.gate(p)
+	if err != nil {
+		return err
+	}
+	for _, g := range verdicts {
+		if g.Pass {
+			v.Checks = append(v.Checks, Check{What: "kernel " + g.Kernel, OK: true, Text: orElse(strings.Join(g.Why, "; "), "the gate lets it through")})
+		}
+	}
+	v.Gate = append(v.Gate, verdicts...)
 	return nil
 }
 

@@ -25,6 +25,7 @@ type KernelFacts struct {
 	Signature   string // /proc/version_signature; empty: there is none
 	ID          string // ID in os-release; empty: unknown
 	VersionID   string // VERSION_ID in os-release; empty: unknown
+	Package     string // version in the package database; read from images alone, whose kernel does not say it
 	LivePatched bool   // /sys/kernel/livepatch lists a patch, or could not be read
 	Denied      Set    // modules that module_blacklist= keeps the kernel from loading
 	Available   Set    // modules in modules.dep of this release

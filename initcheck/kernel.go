@@ -27,7 +27,7 @@ func (f Facts) kernel(p policy.Policy) []Explanation {
 func (f Facts) running() advisory.Kernel {
 	return advisory.Kernel{
 		Release: f.Release, Version: f.Version, Signature: f.Kernel.Signature,
-		ID: f.Kernel.ID, VersionID: f.Kernel.VersionID, LivePatched: f.Kernel.LivePatched,
+		ID: f.Kernel.ID, VersionID: f.Kernel.VersionID, Package: f.Kernel.Package, LivePatched: f.Kernel.LivePatched,
 	}
 }
 

@@ -31,11 +31,15 @@ const (
 // is printed, and nobody checks that it does.
 const AcceptExternalCmdline Accept = "external-cmdline"
 
+// AcceptUnbootableGate says that the gate may refuse on every kernel of the image, as where
+// one that passes is installed later.
+const AcceptUnbootableGate Accept = "unbootable-gate"
+
 // Accepts lists every known word, sorted.
 func Accepts() []Accept {
 	return []Accept{
 		AcceptAFALG, AcceptAFS, AcceptDiskIntegrity, AcceptBridgeSNAT, AcceptExternalCmdline, AcceptFIPS, AcceptWPAN,
-		AcceptIPsec, AcceptKTLS, AcceptDuplication, AcceptPedit, AcceptRDS,
+		AcceptIPsec, AcceptKTLS, AcceptDuplication, AcceptPedit, AcceptRDS, AcceptUnbootableGate,
 	}
 }
 

@@ -38,6 +38,7 @@ func Names() []string {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names) // by file name llm-node.toml comes after llm-node-patched.toml
 	return names
 }
 

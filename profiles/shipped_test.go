@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestShipped compares each shipped profile, flattened, with testdata/NAME.json.
 func TestShipped(t *testing.T) {
-	if got, want := Names(), []string{"copy-fail", "dirty-frag", "fragnesia", "llm-node", "page-cache-family"}; !slices.Equal(got, want) {
+	if got, want := Names(), []string{"copy-fail", "dirty-frag", "fragnesia", "llm-node", "llm-node-patched", "page-cache-family"}; !slices.Equal(got, want) {
 		t.Fatalf("Names() is %v, want %v", got, want)
 	}
 	for _, name := range Names() {
@@ -59,6 +59,25 @@ func dump(t *testing.T, p Profile) []byte {
 		t.Fatal(err)
 	}
 	return append(text, '\n')
+}
+
+// TestNodesGateTheSame wants one list of units in both profiles of nodes, which cannot share
+// it: what extends the one has its floor without exceptions.
+func TestNodesGateTheSame(t *testing.T) {
+	node, err := Load("llm-node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	patched, err := Load("llm-node-patched")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(node.Gate.Units) == 0 || !slices.Equal(node.Gate.Units, patched.Gate.Units) || node.Gate.Recheck != patched.Gate.Recheck {
+		t.Errorf("llm-node gates %v, llm-node-patched %v", node.Gate, patched.Gate)
+	}
+	if node.Kernel.Floor != patched.Kernel.Floor || node.Kernel.AcceptFixed || !patched.Kernel.AcceptFixed {
+		t.Errorf("llm-node wants %+v, llm-node-patched %+v", node.Kernel, patched.Kernel)
+	}
 }
 
 // TestShippedExtendShipped wants no path in a shipped profile: it is not in a directory.

@@ -172,6 +172,9 @@ func (s *scenario) patch(t *testing.T, dir, kerngate, original, disk string) Cel
 	if !s.firmware {
 		options = append(options, "--accept", "external-cmdline") // QEMU has it from us
 	}
+	if s.accept != "" {
+		options = append(options, "--accept", s.accept)
+	}
 	command(t, dir, kerngate, slices.Concat([]string{"apply", "-o", disk}, options, []string{original})...)
 	report := command(t, dir, kerngate, slices.Concat([]string{"verify", "--json"}, options, []string{disk})...)
 	judge(t, dir, disk)

@@ -20,6 +20,7 @@ type scenario struct {
 	entry     string            // the entry of systemd-boot; empty: its choice
 	append    []string          // kernel arguments, without the boot loader
 	profile   string            // name, or a file of the archive; empty: not patched
+	accept    string            // a word for --accept
 	predict   bool              // load paths must be as kerngate verify says
 	edit      string            // debugfs commands run on the root after apply
 	console   []expectation     // held against every console line
@@ -127,6 +128,8 @@ func (s *scenario) set(key, value string) bool {
 		s.kernel = value
 	case key == "profile":
 		s.profile = value
+	case key == "accept":
+		s.accept = value
 	case key == "append":
 		s.append = strings.Fields(value)
 	case key == "entry":

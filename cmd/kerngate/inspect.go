@@ -11,11 +11,12 @@ import (
 	"github.com/kerngate/kerngate/builder"
 	"github.com/kerngate/kerngate/builder/image"
 	"github.com/kerngate/kerngate/builder/kernel"
+	"github.com/kerngate/kerngate/initcheck/advisory"
 )
 
 func newInspect(u *ui) *cobra.Command {
 	flags := &targetFlags{}
-	paths := false
+	var paths, cves bool
 	cmd := &cobra.Command{
 		Use:   "inspect TARGET",
 		Short: "Show what an image or directory holds, and judge nothing",
@@ -40,6 +41,7 @@ func newInspect(u *ui) *cobra.Command {
 				}{builder.ReportSchema, facts})
 			}
 			showFacts(u, facts)
+			showCVEs(u, facts, cves)
 			showModules(u, facts)
 			if paths {
 				showPaths(u, facts)
@@ -49,6 +51,7 @@ func newInspect(u *ui) *cobra.Command {
 		},
 	}
 	flags.add(cmd, false)
+	cmd.Flags().BoolVar(&cves, "cves", false, "list what is known of each CVE on each kernel, and what decided")
 	cmd.Flags().BoolVar(&paths, "paths", false, "list every way to load each module of interest, and what closes it")
 	return cmd
 }
@@ -70,10 +73,10 @@ func showFacts(u *ui, f *builder.Facts) {
 		u.warn("a journal waits to be replayed: the image was not shut down")
 	}
 	for _, k := range f.Kernels {
-		u.printf("kernel        %s, image %s, %d loadable and %d built-in modules\n", k.Release, orNone(k.Image), k.Loadable, k.BuiltIn)
-		if k.ImageRelease != "" && k.ImageRelease != k.Release {
-			u.warn(fmt.Sprintf("%s says that it is %s, its modules are those of %s", k.Image, k.ImageRelease, k.Release))
-		}
+		u.printf("kernel        %s, %s, image %s, %d loadable and %d built-in modules\n", k.Release, makeOf(k), orNone(k.Image), k.Loadable, k.BuiltIn)
+	}
+	for _, m := range f.Mismatches {
+		u.printf("mismatch      %s: %s\n", m.Path, m.Why)
 	}
 	if len(f.Kernels) == 0 {
 		u.printf("kernel        none\n")
@@ -91,6 +94,51 @@ func showFacts(u *ui, f *builder.Facts) {
 	} else {
 		u.printf("kerngate      %s, profile %s (%s)\n", f.Kerngate.Tool, f.Kerngate.Profile, f.Kerngate.Digest)
 	}
+}
+
+// makeOf is who built a kernel, and from which package it is.
+func makeOf(k builder.KernelFacts) string {
+	out := "of unknown make"
+	if k.Maker != "" {
+		out = strings.TrimSpace(k.Maker + " " + k.Version)
+	}
+	if k.Stream != "" {
+		out += " (stream " + k.Stream + ")"
+	}
+	if k.Package != "" {
+		out += ", package " + k.Package + " " + k.PackageVersion
+	}
+	return out
+}
+
+// showCVEs prints for each kernel how many CVEs of the family are closed and which are
+// not, or a line for each.
+func showCVEs(u *ui, f *builder.Facts, all bool) {
+	for _, k := range f.Kernels {
+		by := map[advisory.Status][]string{}
+		for _, c := range f.Findings {
+			if c.Kernel == k.Release {
+				by[c.Status] = append(by[c.Status], c.CVE)
+			}
+		}
+		u.printf("CVEs          %s: %d fixed, %d mitigated, %d vulnerable%s, %d unknown%s\n", k.Release, len(by[advisory.Fixed]), len(by[advisory.Mitigated]),
+			len(by[advisory.Vulnerable]), listed(by[advisory.Vulnerable]), len(by[advisory.Unknown]), listed(by[advisory.Unknown]))
+	}
+	if !all {
+		return
+	}
+	var rows [][]string
+	for _, c := range f.Findings {
+		rows = append(rows, []string{c.Kernel, c.CVE, string(c.Status), c.Rule, c.Source, c.Needs})
+	}
+	showTable(u, []string{"KERNEL", "CVE", "STATUS", "BECAUSE", "SOURCE", "NEEDS"}, rows)
+}
+
+func listed(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(names, ", ") + ")"
 }
 
 // names is what tells a volume from others.

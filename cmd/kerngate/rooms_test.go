@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 	"initcheck/advisory":       {"initcheck/kver", "initcheck/pkgver"},
 	"initcheck/policy":         {"initcheck/advisory", "initcheck/kver"},
 	"initcheck":                {"initcheck/"},
-	"cmd/kerngate":             {"builder", "profiles"},
+	"cmd/kerngate":             {"builder", "profiles", "initcheck/advisory"},
 	"cmd/initcheck":            {"initcheck"},
 	"initcheck/probe":          {"initcheck"},
 	"initcheck/notify":         {"initcheck"},

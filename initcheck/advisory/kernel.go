@@ -76,6 +76,17 @@ func (k Kernel) identify() (identity, error) {
 	return identity{contains: lowest(release), reach: unlimited}, nil
 }
 
+// Make says who built the kernel (ID in os-release), in which of the maker's streams, and its
+// version there. What is not known is empty, and all of it where sources contradict each
+// other.
+func (k Kernel) Make() (maker, stream, version string) {
+	id, err := k.identify()
+	if err != nil {
+		return "", "", ""
+	}
+	return id.maker, id.stream, id.version
+}
+
 // lowest is what a kernel of unknown make surely contains: a 7.3 with a suffix may be a
 // candidate of 7.3, as Debian's and Ubuntu's are.
 func lowest(r kver.Release) kver.Release {
