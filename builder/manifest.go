@@ -9,10 +9,12 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/kerngate/kerngate/builder/bootentry"
 	"github.com/kerngate/kerngate/builder/initramfs"
 	"github.com/kerngate/kerngate/builder/modprobe"
+	"github.com/kerngate/kerngate/builder/pin"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/builder/unit"
 	"github.com/kerngate/kerngate/initcheck/policy"
@@ -30,6 +32,9 @@ const maxManifest = 4 << 20
 // maxAdded bounds what was added to one command line, in bytes: the kernel takes 2048 of
 // them on amd64, and 4096 at most elsewhere (COMMAND_LINE_SIZE).
 const maxAdded = 4096
+
+// maxPinned is the same for a pin: dnf gets a glob for each range of digits.
+const maxPinned = 64 << 10
 
 // Manifest lists what a build put into a tree. By it a later build tells its own
 // files from foreign ones.
@@ -121,7 +126,9 @@ func (e ManifestEntry) fault() string {
 }
 
 // isSplice says whether the file is not ours.
-func (e ManifestEntry) isSplice() bool { return e.Op == opSplice || e.Op == opTail || e.Op == opDrop }
+func (e ManifestEntry) isSplice() bool {
+	return e.Op == opSplice || e.Op == opTail || e.Op == opDrop || e.Op == opPin
+}
 
 // spliceFault says what of an entry for a file of others cannot come from a build.
 func (e ManifestEntry) spliceFault() string {
@@ -131,12 +138,16 @@ func (e ManifestEntry) spliceFault() string {
 		return fmt.Sprintf("path %q is not rooted and clean", e.Path)
 	case opOf(e.Path) != "" && opOf(e.Path) != e.Op:
 		return fmt.Sprintf("operation for %q is %q, want %q", e.Path, e.Op, opOf(e.Path))
-	case len(e.Added) > maxAdded:
+	case len(e.Added) > maxAdded && (e.Op != opPin || len(e.Added) > maxPinned):
 		return fmt.Sprintf("what was added to %q has %d bytes, limit is %d", e.Path, len(e.Added), maxAdded)
 	case e.SHA256 != "" || e.Target != "" || e.Mode != "":
 		return fmt.Sprintf("%q belongs to somebody else, and still has a hash, a mode or a target", e.Path)
 	case e.Op == opDrop && !inModules:
 		return fmt.Sprintf("it lists %q as removed, which kerngate never removes", e.Path)
+	case e.Op == opPin && (e.Added == "" || strings.ContainsFunc(e.Added, unicode.IsControl)):
+		return fmt.Sprintf("what was added to %q is %q, want words for a package manager", e.Path, e.Added)
+	case e.Op == opPin:
+		return ""
 	case (e.Op == opSplice) != (e.Added != "") || e.Added != words(parseWords(e.Added)) || strings.ContainsFunc(e.Added, oddInWords):
 		return fmt.Sprintf("what was added to %q is %q, want arguments of the kernel", e.Path, e.Added)
 	default:
@@ -157,11 +168,11 @@ func opOf(name string) rootfs.Op {
 		return ""
 	}
 	switch name {
-	case modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath:
+	case modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath, pin.AptPreferences:
 		return rootfs.WriteFile
 	case unit.EnableLink:
 		return rootfs.Symlink
-	case "/etc", path.Dir(modprobe.File), "/usr", "/usr/lib", "/usr/lib/systemd",
+	case "/etc", "/etc/apt", path.Dir(pin.AptPreferences), path.Dir(modprobe.File), "/usr", "/usr/lib", "/usr/lib/systemd",
 		path.Dir(ManifestPath), path.Dir(policy.Binary), unit.Dir, path.Dir(unit.EnableLink):
 		return rootfs.Mkdir
 	}

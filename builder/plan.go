@@ -145,6 +145,11 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 	if err != nil {
 		return nil, nil, err
 	}
+	own, _, _, err := pinned(t, p, old)
+	if err != nil {
+		return nil, nil, err
+	}
+	files = append(files, own...)
 	s, err := look(t, p)
 	if err != nil {
 		return nil, nil, err

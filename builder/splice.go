@@ -18,6 +18,7 @@ const (
 	opSplice rootfs.Op = "splice"
 	opTail   rootfs.Op = "tail"
 	opDrop   rootfs.Op = "drop"
+	opPin    rootfs.Op = "pin" // has words of ours for a package manager
 )
 
 // splice is a change to a file that is not ours: its mode, owner and attributes stay.
@@ -35,12 +36,14 @@ func (s splice) entry() ManifestEntry {
 }
 
 // listed says whether the manifest tells of it: not once all of ours is taken out.
-func (s splice) listed() bool { return s.op != "" && (s.op != opSplice || s.added != "") }
+func (s splice) listed() bool {
+	return s.op != "" && ((s.op != opSplice && s.op != opPin) || s.added != "")
+}
 
 // splices are all changes to files of others, with what stands in their way.
 func (s *surrounding) splices(p profiles.Profile, old *Manifest) (out []splice, bad []obstacle, err error) {
 	for _, part := range []func(profiles.Profile, *Manifest) ([]splice, []obstacle, error){
-		s.removedModules, s.ramdiskSplices, s.cmdlineSplices,
+		s.removedModules, s.ramdiskSplices, s.cmdlineSplices, s.pinSplices,
 	} {
 		more, why, err := part(p, old)
 		if err != nil {

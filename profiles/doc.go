@@ -20,6 +20,10 @@
 //	max_age = 365                           # days after its date that an advisory holds; for ever if not said
 //	stale = "unknown"                       # the default: what becomes of "fixed" after that; or "warn"
 //
+//	[kernel.pin]                            # keep the package manager in the range
+//	mode = "floor"                          # "none", the default; "floor", "branch" or "exact"
+//	ceiling = "8.0"                         # the first release that is not allowed any more
+//
 //	[[module]]
 //	name = "rds*"                           # a known module, or a glob of * and ? over them
 //	reason = "CVE-2026-43494"               # required: one line; CVE identifiers are found in it

@@ -33,6 +33,7 @@ type Kernel struct {
 	MaxAge int `json:"max_age,omitempty"`
 	// Stale is what becomes of fixed after that; empty: unknown.
 	Stale advisory.Stale `json:"stale,omitempty"`
+	Pin   Pin            `json:"pin,omitzero"`
 }
 
 // kernelPart is [kernel] as one file says it.
@@ -53,6 +54,7 @@ var kernelFields = []field{
 	{key: "unknown", kind: kindString, check: oneOf(string(policy.Refuse), string(policy.Pass))},
 	{key: "max_age", kind: kindInteger},
 	{key: "stale", kind: kindString, check: oneOf(string(advisory.StaleUnknown), string(advisory.StaleWarn))},
+	{key: "pin", kind: kindTable, fields: pinFields},
 }
 
 // kernelOf takes over [kernel]. What is of a wrong type reads as absent.
@@ -63,6 +65,7 @@ func kernelOf(v *validator, values map[string]any, at *node) kernelPart {
 	k.AcceptMitigated, k.saysMitigated = values["accept_mitigated"].(bool)
 	k.Unknown = policy.Answer(stringOf(values["unknown"]))
 	k.Stale = advisory.Stale(stringOf(values["stale"]))
+	k.Pin = pinOf(values["pin"])
 	k.listed = extendsOf(values["advisories"], at.at("advisories"))
 	if days, said := values["max_age"].(int64); said && (days < 1 || days > maxDays) {
 		v.report(at.at("max_age").line, "kernel.max_age", "is %d, want 1 to %d days", days, maxDays)
@@ -122,6 +125,7 @@ func mergeKernel(parts []kernelPart) Kernel {
 	}
 	for _, p := range parts {
 		k.Floor = higherFloor(k.Floor, p.Floor)
+		k.Pin = stricterPin(k.Pin, p.Pin)
 		if p.MaxAge > 0 && (k.MaxAge == 0 || p.MaxAge < k.MaxAge) {
 			k.MaxAge = p.MaxAge
 		}
@@ -166,6 +170,9 @@ func (f *loaded) idle(merged Kernel) {
 			f.findings = append(f.findings, Finding{f.shown, said.line, "kernel." + key, "does nothing" + why})
 		}
 	}
+	pins := said.Pin.Mode != "" && said.Pin.Mode != PinNone
+	report(pins && merged.Floor == "", "pin", " without a floor")
+	report(said.Pin.Ceiling != "" && !pins, "pin.ceiling", " without a pin")
 	if len(merged.Advisories) == 0 && len(said.listed) == 0 {
 		const why = " without advisories"
 		report(said.AcceptFixed, "accept_fixed", why)
@@ -191,13 +198,14 @@ type kernelForm struct {
 	MaxAge                       int
 	Stale                        advisory.Stale
 	Advisories                   []string
+	Pin                          Pin `json:",omitzero"`
 }
 
 func (k Kernel) canonical() *kernelForm {
-	if len(k.Advisories) == 0 {
+	if len(k.Advisories) == 0 && k.Pin == (Pin{}) {
 		return nil
 	}
-	form := &kernelForm{AcceptFixed: k.AcceptFixed, AcceptMitigated: k.AcceptMitigated, Unknown: k.Unknown, MaxAge: k.MaxAge, Stale: k.Stale}
+	form := &kernelForm{Pin: k.Pin, AcceptFixed: k.AcceptFixed, AcceptMitigated: k.AcceptMitigated, Unknown: k.Unknown, MaxAge: k.MaxAge, Stale: k.Stale}
 	for _, t := range k.Advisories {
 		form.Advisories = append(form.Advisories, string(advisories.Format(t)))
 	}

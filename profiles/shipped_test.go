@@ -184,7 +184,11 @@ func TestPackageCommentExample(t *testing.T) {
 			t.Errorf("the example does not show the key %s", f.key)
 		}
 		for _, inner := range f.fields {
-			if !strings.Contains(examples[0], inner.key+" = ") {
+			shown := inner.key + " = "
+			if inner.kind == kindTable {
+				shown = "[" + f.key + "." + inner.key + "]"
+			}
+			if !strings.Contains(examples[0], shown) {
 				t.Errorf("the example does not show the key %s.%s", f.key, inner.key)
 			}
 		}
