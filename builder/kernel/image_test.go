@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/kernel"
+	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
 const armBanner = "6.1.0-56-arm64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40) #1 SMP Debian 6.1.192-2 (2026-11-16)"
@@ -151,8 +153,19 @@ func FuzzBanner(f *testing.F) {
 	for _, seed := range []string{arm64Image(10, armBanner), bzImage("6.1.0 (x) #1 SMP")} {
 		f.Add([]byte(seed))
 	}
+	base := f.TempDir()
+	if err := imgtest.WriteFiles(base, 0o644, installed(map[string]string{"boot/keep": ""}, "usr/lib/modules/6.1.0")); err != nil {
+		f.Fatal(err)
+	}
+	d, err := rootfs.OpenDir(base)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { d.Close() })
 	f.Fuzz(func(t *testing.T, data []byte) {
-		list, err := kernel.List(tree(t, installed(map[string]string{"boot/vmlinuz-6.1.0": string(data)}, "usr/lib/modules/6.1.0")))
+		over := rootfs.NewOverlay(d)
+		over.Write("/boot/vmlinuz-6.1.0", data)
+		list, err := kernel.List(over)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("got %d kernels, %v", len(list), err)
 		}
