@@ -27,11 +27,13 @@ func TestBootBootctl(t *testing.T) {
 	}
 	apply(t, dir, edits)
 	// bootctl wants the ESP to be the root of a file system.
-	own := []string{"--mount"}
+	// Inside a chroot unshare cannot make the mounts private itself, and the root is no
+	// mount there.
+	own := []string{"--mount", "--propagation", "unchanged"}
 	if os.Getuid() != 0 {
 		own = append(own, "--user", "--map-root-user")
 	}
-	cmd := exec.Command("unshare", append(own, "sh", "-c", `mount --bind "$1" "$1" && exec bootctl list --no-pager --esp-path="$1"`, "sh", filepath.Join(dir, "efi"))...)
+	cmd := exec.Command("unshare", append(own, "sh", "-c", `{ mount --make-rprivate / 2>/dev/null || :; } && mount --bind "$1" "$1" && exec bootctl list --no-pager --esp-path="$1"`, "sh", filepath.Join(dir, "efi"))...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_RELAX_ESP_CHECKS=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -89,8 +89,9 @@ func bootstrap(t testing.TB, archive, suite string, options []string) {
 // run runs a command in the system, with what generators expect of a running one.
 func (s system) run(t testing.TB, command ...string) string {
 	t.Helper()
-	const enter = `cd "$0" && mount --bind /dev dev && mount -t proc proc proc && exec chroot . "$@"`
-	cmd := exec.Command("unshare", append([]string{"--mount", "sh", "-c", enter, s.dir}, command...)...)
+	// Inside a chroot unshare cannot make the mounts private itself.
+	const enter = `{ mount --make-rprivate / 2>/dev/null || :; } && cd "$0" && mount --bind /dev dev && mount -t proc proc proc && exec chroot . "$@"`
+	cmd := exec.Command("unshare", append([]string{"--mount", "--propagation", "unchanged", "sh", "-c", enter, s.dir}, command...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -209,7 +209,8 @@ func TestBootCommandLine(t *testing.T) {
 			if err := os.WriteFile(file, []byte(c.cmdline), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			args := append([]string{"--mount", "sh", "-c", `mount --bind "$0" /proc/cmdline && exec "$@"`, file}, s.kmod("modprobe")...)
+			// Inside a chroot unshare cannot make the mounts private itself.
+			args := append([]string{"--mount", "--propagation", "unchanged", "sh", "-c", `mount --make-private /proc && mount --bind "$0" /proc/cmdline && exec "$@"`, file}, s.kmod("modprobe")...)
 			out, err := exec.Command("unshare", append(args, "--showconfig", "-C", empty, "-d", empty, "-S", "0.0.0")...).CombinedOutput()
 			if err != nil {
 				t.Fatalf("unshare: %v\n%s", err, out)
