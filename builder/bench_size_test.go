@@ -46,7 +46,7 @@ func BenchmarkSize(b *testing.B) {
 	run := func(disk string) (patch, copied cost) {
 		copied = costOf(b, "cp", "--sparse=auto", disk, out)
 		remove(b, out)
-		patch = costOf(b, kerngate, "apply", "--profile", "llm-node", "-o", out, disk)
+		patch = costOf(b, kerngate, "apply", "--profile", "llm-node", "--accept", "external-cmdline", "-o", out, disk)
 		remove(b, out)
 		return patch, copied
 	}

@@ -83,14 +83,23 @@ func virtCustomize(b *testing.B, disk, out string) {
 	remove(b, out)
 }
 
-func apply(b *testing.B, disk, out string) {
+// benchProfile is for an image without a boot loader.
+func benchProfile(b *testing.B) profiles.Profile {
 	b.Helper()
 	profile, err := profiles.Load("llm-node")
+	if err == nil {
+		profile, err = profile.Accepting([]string{"external-cmdline"})
+	}
 	if err != nil {
 		b.Fatal(err)
 	}
-	_, err = builder.Apply(b.Context(), builder.Request{
-		Target: disk, Output: out, Profile: profile, Tool: "kerngate bench", Time: time.Unix(1750000000, 0), Checker: checker.Binary,
+	return profile
+}
+
+func apply(b *testing.B, disk, out string) {
+	b.Helper()
+	_, err := builder.Apply(b.Context(), builder.Request{
+		Target: disk, Output: out, Profile: benchProfile(b), Tool: "kerngate bench", Time: time.Unix(1750000000, 0), Checker: checker.Binary,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -105,10 +114,7 @@ func writesOf(b *testing.B, disk string) string {
 		b.Fatal(err)
 	}
 	defer target.Close()
-	profile, err := profiles.Load("llm-node")
-	if err != nil {
-		b.Fatal(err)
-	}
+	profile := benchProfile(b)
 	plan, err := builder.NewPlan(target.Tree(), profile, "kerngate bench", checker.Binary)
 	if err != nil {
 		b.Fatal(err)
