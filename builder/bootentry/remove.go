@@ -16,7 +16,7 @@ func (c *Config) Remove(added map[string]Want) ([]Edit, []Refusal, error) {
 			return nil, nil, err
 		}
 	}
-	job := &splicing{over: &overlay{Tree: c.tree, files: map[string][]byte{}}}
+	job := newSplicing(c, Want{})
 	var own []Edit
 	byFile := map[*file][]placedChange{}
 	entries := map[*file]Entry{}
@@ -53,7 +53,7 @@ func (c *Config) Remove(added map[string]Want) ([]Edit, []Refusal, error) {
 	if _, err := job.applyAll(order, byFile, entries); err != nil {
 		return nil, nil, err
 	}
-	edits, err := job.over.edits()
+	edits, err := job.edits()
 	edits = append(edits, own...)
 	slices.SortFunc(edits, func(a, b Edit) int { return strings.Compare(a.Path, b.Path) })
 	return slices.CompactFunc(edits, func(a, b Edit) bool { return a.Path == b.Path }), job.refusals, err

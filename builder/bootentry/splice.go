@@ -1,14 +1,11 @@
 package bootentry
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
@@ -63,7 +60,7 @@ func (c *Config) Splice(w Want) ([]Edit, []Refusal, error) {
 	if err := w.check(); err != nil {
 		return nil, nil, err
 	}
-	job := &splicing{want: w, over: &overlay{Tree: c.tree, files: map[string][]byte{}}}
+	job := newSplicing(c, w)
 	// Variables first: entries that name them may then lack nothing.
 	current := c
 	for _, defining := range []bool{true, false} {
@@ -83,7 +80,7 @@ func (c *Config) Splice(w Want) ([]Edit, []Refusal, error) {
 				Why: fmt.Sprintf("the command line still lacks %s after the change", strings.Join(slices.Concat(gap.Modules, gap.Initcalls), ", "))})
 		}
 	}
-	edits, err := job.over.edits()
+	edits, err := job.edits()
 	return edits, job.refusals, err
 }
 
@@ -100,8 +97,18 @@ func (c *Config) laterHint(e Entry) string {
 // splicing is one run of Splice.
 type splicing struct {
 	want     Want
-	over     *overlay
+	over     *rootfs.Overlay
+	written  map[string][]byte // what over has instead of the tree
 	refusals []Refusal
+}
+
+func newSplicing(c *Config, w Want) *splicing {
+	return &splicing{want: w, over: rootfs.NewOverlay(c.tree), written: map[string][]byte{}}
+}
+
+func (s *splicing) write(name string, data []byte) {
+	s.over.Write(name, data)
+	s.written[name] = data
 }
 
 func (s *splicing) refuse(e Entry, r Refusal) {
@@ -136,7 +143,8 @@ func (s *splicing) pass(c *Config, defining bool) (changed bool, err error) {
 				s.refuse(e, Refusal{Why: err.Error()})
 				continue
 			}
-			s.over.files[p.dropIn.path], changed = data, true
+			s.write(p.dropIn.path, data)
+			changed = true
 			continue
 		}
 		list, err := merge(p.lines, s.want)
@@ -167,7 +175,8 @@ func (s *splicing) applyAll(order []*file, byFile map[*file][]placedChange, entr
 			s.refuse(entries[f], Refusal{Why: err.Error()})
 			continue
 		}
-		s.over.files[f.path], changed = data, true
+		s.write(f.path, data)
+		changed = true
 	}
 	return changed, nil
 }
@@ -219,65 +228,11 @@ func ordered(changes []placedChange) ([]placedChange, error) {
 	return changes, nil
 }
 
-// overlay is a tree with some files replaced.
-type overlay struct {
-	rootfs.Tree
-	files map[string][]byte
-}
-
-func (o *overlay) Lstat(name string) (rootfs.Info, error) {
-	if data, ours := o.files[name]; ours {
-		return rootfs.Info{Mode: 0o644, Size: int64(len(data)), ModTime: time.Time{}, Links: 1}, nil
-	}
-	info, err := o.Tree.Lstat(name)
-	if missing(err) && o.parent(name) {
-		return rootfs.Info{Mode: fs.ModeDir | 0o755, Links: 2}, nil
-	}
-	return info, err
-}
-
-// parent says whether a replaced file is below name.
-func (o *overlay) parent(name string) bool {
-	for file := range o.files {
-		if strings.HasPrefix(file, name+"/") {
-			return true
-		}
-	}
-	return false
-}
-
-func (o *overlay) ReadDir(name string) ([]rootfs.Entry, error) {
-	entries, err := o.Tree.ReadDir(name)
-	if missing(err) && o.parent(name) {
-		err = nil
-	}
-	for file := range o.files {
-		base := path.Base(file)
-		if path.Dir(file) == name && !slices.ContainsFunc(entries, func(e rootfs.Entry) bool { return e.Name == base }) {
-			entries = append(entries, rootfs.Entry{Name: base})
-		}
-	}
-	slices.SortFunc(entries, func(a, b rootfs.Entry) int { return strings.Compare(a.Name, b.Name) })
-	return entries, err
-}
-
-func (o *overlay) Open(name string) (rootfs.File, error) {
-	if data, ours := o.files[name]; ours {
-		return memoryFile{bytes.NewReader(data)}, nil
-	}
-	return o.Tree.Open(name)
-}
-
-type memoryFile struct{ *bytes.Reader }
-
-func (memoryFile) Close() error  { return nil }
-func (f memoryFile) Size() int64 { return f.Reader.Size() }
-
 // edits lists the files that are not as the tree has them.
-func (o *overlay) edits() ([]Edit, error) {
+func (s *splicing) edits() ([]Edit, error) {
 	var out []Edit
-	for name, data := range o.files {
-		_, err := o.Tree.Lstat(name)
+	for name, data := range s.written {
+		_, err := s.over.Tree.Lstat(name)
 		if err != nil && !missing(err) {
 			return nil, err
 		}
