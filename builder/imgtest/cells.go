@@ -106,15 +106,11 @@ const (
 // LoadPaths waits until the prober has printed its table. It finds it once. Only an
 // image with the prober in it prints one.
 func (m *Machine) LoadPaths(timeout time.Duration) (Cells, error) {
-	if _, err := m.Expect("^"+LoadPathsBegin, timeout); err != nil {
-		return nil, err
-	}
-	begin := m.seen
-	end, err := m.Expect("^"+LoadPathsEnd, timeout)
+	lines, end, err := m.Between("^"+LoadPathsBegin, "^"+LoadPathsEnd, timeout)
 	if err != nil {
 		return nil, err
 	}
-	return parseLoadPaths(m.Console()[begin:m.seen-1], end)
+	return parseLoadPaths(lines, end)
 }
 
 // parseLoadPaths reads what stands between the marks. The end mark has the number of

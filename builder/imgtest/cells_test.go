@@ -40,7 +40,7 @@ func TestLoadPaths(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := launchTest(t, fakeQEMU(t, test.script)).LoadPaths(patience)
+			got, err := scriptedMachine(t, test.script).LoadPaths(patience)
 			switch {
 			case test.wantErr != "":
 				if err == nil || !strings.Contains(err.Error(), test.wantErr) {

@@ -29,14 +29,11 @@ var reportField = regexp.MustCompile(`^(kernel|systemd|[\w@-]+\.service): (.*)$`
 
 // Report waits until the image has printed its report. It finds it once.
 func (m *Machine) Report(timeout time.Duration) (Report, error) {
-	if _, err := m.Expect("^"+ReportBegin, timeout); err != nil {
+	lines, _, err := m.Between("^"+ReportBegin, "^"+ReportEnd, timeout)
+	if err != nil {
 		return Report{}, err
 	}
-	begin := m.seen
-	if _, err := m.Expect("^"+ReportEnd, timeout); err != nil {
-		return Report{}, err
-	}
-	return parseReport(m.Console()[begin : m.seen-1])
+	return parseReport(lines)
 }
 
 func parseReport(lines []string) (Report, error) {

@@ -23,16 +23,3 @@ func Image(t TB, name string) DebianImage {
 	}
 	return d
 }
-
-// Start is Boot for tests: the machine ends with the test.
-func Start(t TB, o MachineOptions) *Machine {
-	t.Helper()
-	// Not the test's context: that ends before the clean-up, and the last console
-	// lines would then say "stopped" instead of what went wrong.
-	m, err := Boot(context.WithoutCancel(t.Context()), o)
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	t.Cleanup(func() { m.Close() })
-	return m
-}

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package imgtest
+package machine
 
 import "syscall"
 

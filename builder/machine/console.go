@@ -1,4 +1,4 @@
-package imgtest
+package machine
 
 import (
 	"bufio"

@@ -1,4 +1,4 @@
-package imgtest
+package machine
 
 import (
 	"context"
@@ -45,7 +45,7 @@ func probeKVM(ctx context.Context, kernel string) bool {
 
 // speaks tells whether a kernel prints its version within a time.
 func speaks(ctx context.Context, kernel string, accel []string, within time.Duration) bool {
-	m, err := launch(ctx, MachineOptions{Kernel: kernel, Append: []string{"earlyprintk=ttyS0"}, Memory: 256}, accel)
+	m, err := launch(ctx, Options{Kernel: kernel, Append: []string{"earlyprintk=ttyS0"}, Memory: 256}, accel)
 	if err != nil {
 		return false
 	}

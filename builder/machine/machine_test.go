@@ -1,0 +1,184 @@
+package machine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience is far above what a shell script needs to print a line.
+const patience = 20 * time.Second
+
+// fakeQEMU puts a shell script in the place of QEMU, and returns the options to
+// launch it with.
+func fakeQEMU(t *testing.T, script string) Options {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "qemu-system-x86_64"), "#!/bin/sh\n"+script+"\n")
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("TMPDIR", t.TempDir())
+	return Options{Disk: "disk.raw", Kernel: "vmlinuz"}
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func launchTest(t *testing.T, o Options) *Machine {
+	t.Helper()
+	m, err := launch(context.Background(), o, emulation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+func TestExpect(t *testing.T) {
+	tests := map[string]struct {
+		script  string
+		expr    string
+		timeout time.Duration
+		want    string // the line
+		wantErr string // or a part of the error
+	}{
+		"line that is there":     {script: "echo one; echo two; exec sleep 60", expr: "^tw", want: "two"},
+		"line that comes later":  {script: "echo one; sleep 0.3; echo two; exec sleep 60", expr: "two", want: "two"},
+		"colours are taken out":  {script: `printf '[\033[0;32m  OK  \033[0m] Started \033[0;1;39mx.service\033[0m.\r\n'; exec sleep 60`, expr: `OK  \] Started x\.service\.$`, want: "[  OK  ] Started x.service."},
+		"line before the end":    {script: "echo one", expr: "one", want: "one"},
+		"QEMU powers off":        {script: "echo one", expr: "two", wantErr: "the guest powered off or rebooted"},
+		"QEMU does not start":    {script: "echo no such machine >&2; exit 1", expr: "x", wantErr: "exit status 1: no such machine"},
+		"kernel panics":          {script: "echo 'Kernel panic - not syncing: VFS'; exec sleep 60", expr: "x", wantErr: "guest gave up: Kernel panic - not syncing: VFS"},
+		"systemd gives up":       {script: "echo 'You are in emergency mode. After'; exec sleep 60", expr: "x", wantErr: "guest gave up: You are in emergency mode"},
+		"nothing comes":          {script: "echo one; exec sleep 60", expr: "two", timeout: 200 * time.Millisecond, wantErr: "not within 200ms"},
+		"the error shows lines":  {script: "echo one", expr: "two", wantErr: "last console lines:\none"},
+		"bad regular expression": {script: "exec sleep 60", expr: "(", wantErr: "missing closing )"},
+		"console without end":    {script: "exec yes 0123456789012345678901234567890123456789", expr: "x", wantErr: "console has more than 4194304 bytes"},
+		"line without end":       {script: "head -c 70000 /dev/zero | tr '\\0' y; exec sleep 60", expr: "x", wantErr: "console line has more than 65536 bytes"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := launchTest(t, fakeQEMU(t, test.script))
+			got, err := m.Expect(test.expr, cmp.Or(test.timeout, patience))
+			if test.wantErr == "" && (err != nil || got != test.want) {
+				t.Errorf("got %q, %v; want %q", got, err, test.want)
+			}
+			if test.wantErr != "" && (err == nil || !strings.Contains(err.Error(), test.wantErr)) {
+				t.Errorf("got %q, %v; want an error with %q", got, err, test.wantErr)
+			}
+		})
+	}
+}
+
+func TestExpectGoesOn(t *testing.T) {
+	m := launchTest(t, fakeQEMU(t, "echo a1; echo b; echo a2; exec sleep 60"))
+	for _, want := range []string{"a1", "a2"} {
+		if got, err := m.Expect("^a", patience); got != want {
+			t.Fatalf("got %q, %v; want %q", got, err, want)
+		}
+	}
+	if got, want := m.Console(), []string{"a1", "b", "a2"}; !slices.Equal(got, want) {
+		t.Errorf("console is %q, want %q", got, want)
+	}
+}
+
+func TestExpectErrorIsErrMachine(t *testing.T) {
+	m := launchTest(t, fakeQEMU(t, "exit 1"))
+	if _, err := m.Expect("x", patience); !errors.Is(err, ErrMachine) {
+		t.Errorf("error is %v, want ErrMachine", err)
+	}
+}
+
+func TestTimeoutEndsMachine(t *testing.T) {
+	o := fakeQEMU(t, "exec sleep 60")
+	o.Timeout = 200 * time.Millisecond
+	m := launchTest(t, o)
+	_, err := m.Expect("x", patience)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error is %v, want that the time ran out", err)
+	}
+}
+
+func TestCloseEndsQEMUAndCleansUp(t *testing.T) {
+	m := launchTest(t, fakeQEMU(t, `echo "$$"; touch "$TMPDIR/snapshot"; echo ready; exec sleep 60`))
+	pid, err := m.Expect(`^\d+$`, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Expect("ready", patience); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/proc/" + pid); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("process %s after Close: %v, want that it does not exist", pid, err)
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v; want nothing", left, err)
+	}
+}
+
+func TestNoQEMU(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	_, err := launch(context.Background(), Options{Kernel: "vmlinuz"}, emulation)
+	if err == nil || !strings.Contains(err.Error(), "apt-get install qemu-system-x86") {
+		t.Errorf("error is %v, want one that names the package", err)
+	}
+}
+
+func TestMissingFiles(t *testing.T) {
+	_, err := Boot(context.Background(), Options{Disk: "no-such.raw", Kernel: "vmlinuz"})
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error is %v, want that no-such.raw does not exist", err)
+	}
+}
+
+func TestSpeaks(t *testing.T) {
+	for script, want := range map[string]bool{
+		"echo '[ 0.000000] Linux version 7.2.12'; exec sleep 60": true,
+		"exec sleep 60": false,
+		"exit 1":        false,
+	} {
+		t.Run(script, func(t *testing.T) {
+			o := fakeQEMU(t, script)
+			if got := speaks(context.Background(), o.Kernel, hardware, time.Second); got != want {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestQEMUArgs(t *testing.T) {
+	args := strings.Join(qemuArgs(Options{Disk: "a,b.raw", Kernel: "K", Initrd: "I", Append: []string{"x=1"}}, emulation), " ")
+	for _, want := range []string{
+		"snapshot=on", "file=a,,b.raw", "-nic none", "-no-reboot", "-kernel K", "-initrd I", " x=1", "-m 1024", "-accel tcg",
+	} {
+		if !strings.Contains(args, want) {
+			t.Errorf("arguments lack %q: %s", want, args)
+		}
+	}
+}
+
+func TestQEMUArgsFirmware(t *testing.T) {
+	args := strings.Join(qemuArgs(Options{Disk: "a.raw", Firmware: true, Kernel: "K", Initrd: "I"}, emulation), " ")
+	for _, want := range []string{"-machine q35", "snapshot=on,file=a.raw", "OVMF_CODE_4M.fd,readonly=on", "snapshot=on,file=/usr/share/OVMF/OVMF_VARS"} {
+		if !strings.Contains(args, want) {
+			t.Errorf("arguments lack %q: %s", want, args)
+		}
+	}
+	for _, none := range []string{"-kernel", "-initrd", "-append"} {
+		if strings.Contains(args, none) {
+			t.Errorf("arguments have %q, want the disk's own kernel: %s", none, args)
+		}
+	}
+}
