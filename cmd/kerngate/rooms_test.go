@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"cmd/initcheck":            {"initcheck"},
 	"initcheck/probe":          {"initcheck"},
 	"initcheck/notify":         {"initcheck"},
+	"initcheck/notify/catalog": {"initcheck/notify"},
 	"initcheck/command":        {"initcheck"},
 	"builder/imgtest/bootdisk": {"builder/imgtest"},
 

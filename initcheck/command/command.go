@@ -1,10 +1,11 @@
-// Package command is the command line of initcheck: the verbs check, recheck,
+// Package command is the command line of initcheck: the verbs check, recheck, breach,
 // status, explain and version, with everything that they touch passed in, so that a test
 // runs them whole without a real /proc or /run.
 //
 // check is the gate: it removes the stamp, decides, and sets the stamp only on
 // pass. recheck runs before each start of a gated unit and can only take the
-// stamp away. Both refuse on every error of their own, and on a panic.
+// stamp away; so can breach, which runs when a blocked module was loaded. All refuse
+// on every error of their own, and on a panic.
 package command
 
 import (
@@ -41,11 +42,15 @@ initcheck decides at boot whether the inference services of this machine may sta
 Verbs:
   check            decide, and tell it: what initcheck.service runs
   recheck          decide again, silent on pass: what each gated unit runs before it starts
+  breach [--report]
+                   decide again, silent on pass: what runs after a blocked module was
+                   loaded; with --report a refusal is told and changes nothing
   status [--json]  show the last verdict and its reasons
   explain          decide now, change nothing, and show for every rule what would change it
   version          show the version
 
-Exit codes: 0 pass or done; 1 refuse, on any doubt too, and 77 from recheck; 2 usage.
+Exit codes: 0 pass or done, and always from breach --report; 1 refuse, on any doubt too,
+and 77 from recheck; 2 usage.
 `
 
 // Program is the checker and all that it touches.
@@ -82,11 +87,14 @@ func (p Program) Run(args []string) int {
 	flags := flag.NewFlagSet("initcheck "+verb, flag.ContinueOnError)
 	flags.SetOutput(p.Stderr)
 	flags.Usage = func() {}
-	run, asJSON := p.check, false
+	run, asJSON, reportOnly := p.check, false, false
 	switch verb {
 	case "check":
 	case "recheck":
 		run = p.recheck
+	case "breach":
+		flags.BoolVar(&reportOnly, "report", false, "")
+		run = func() int { return p.breach(reportOnly) }
 	case "status":
 		flags.BoolVar(&asJSON, "json", false, "")
 		run = func() int { return p.status(asJSON) }
@@ -129,16 +137,16 @@ func (p Program) check() (code int) {
 	if removed != nil {
 		j.verdict = j.verdict.Add(fault("stamp", removed))
 	}
-	if err := p.record(j, "check"); err != nil {
+	if err := p.record(j, notify.Check); err != nil {
 		j.verdict = j.verdict.Add(fault("report", err))
 	}
 	if j.verdict.Pass {
-		if err := p.Stamp.Create(p.report(j, "check")); err != nil {
+		if err := p.Stamp.Create(p.report(j, notify.Check)); err != nil {
 			j.verdict = j.verdict.Add(fault("stamp", err))
-			p.complain(p.record(j, "check"))
+			p.complain(p.record(j, notify.Check))
 		}
 	}
-	p.tell(p.report(j, "check"))
+	p.tell(p.report(j, notify.Check))
 	return exitCode(j.verdict)
 }
 
@@ -154,9 +162,44 @@ func (p Program) recheck() (code int) {
 		return exitPass
 	}
 	p.complain(p.Stamp.Remove())
-	p.complain(p.record(j, "recheck"))
-	p.tell(p.report(j, "recheck"))
+	p.complain(p.record(j, notify.Recheck))
+	p.tell(p.report(j, notify.Recheck))
 	return exitHold
+}
+
+// breach is what runs after a blocked module was loaded. That it refuses is for the
+// service manager to act on, which stops the gate.
+func (p Program) breach(reportOnly bool) (code int) {
+	if reportOnly {
+		return p.reportBreach()
+	}
+	defer p.refuseOnPanic(&code, exitRefuse)
+	j := p.judge()
+	if j.verdict.Pass {
+		return exitPass
+	}
+	p.complain(p.Stamp.Remove())
+	p.complain(p.record(j, notify.Breach))
+	p.tell(p.report(j, notify.Breach))
+	return exitRefuse
+}
+
+// reportBreach tells of a breach and changes nothing else, whatever it finds.
+func (p Program) reportBreach() int {
+	defer func() {
+		if cause := recover(); cause != nil {
+			fmt.Fprintf(p.Stderr, "initcheck: breach: internal error: %v; reported only\n", cause)
+		}
+	}()
+	j := p.judge()
+	if j.verdict.Pass {
+		return exitPass
+	}
+	r := p.report(j, notify.Breach)
+	r.ReportOnly = true
+	p.complain(p.Report.Write(r))
+	p.tell(r)
+	return exitPass
 }
 
 // withoutStamp refuses without a report of its own: the one that is there tells

@@ -212,12 +212,21 @@ func TestCheckPasses(t *testing.T) {
 
 // refusals are the exit codes to refuse with. Of a unit with SuccessExitStatus=1
 // systemd 252 and 262 took a recheck that exits with 1 for a pass, and started it.
-var refusals = map[string]int{"check": 1, "recheck": 77}
+var refusals = map[string]int{"check": 1, "recheck": 77, "breach": 1}
 
-// TestRefuse damages a machine in each way and runs both verbs on it, with a stamp
+// lineOf is how the line of a refusal by a verb begins and ends.
+func lineOf(verb string) (head, tail string) {
+	if verb == "breach" {
+		return "initcheck: breach: ", "inference units are stopped"
+	}
+	return "initcheck: refuse: ", "inference units stay off"
+}
+
+// TestRefuse damages a machine in each way and runs the verbs on it, with a stamp
 // left from before.
 func TestRefuse(t *testing.T) {
-	for _, verb := range []string{"check", "recheck"} {
+	for verb := range refusals {
+		head, tail := lineOf(verb)
 		for _, d := range damages() {
 			t.Run(verb+"/"+d.name, func(t *testing.T) {
 				m := newMachine(t)
@@ -228,9 +237,9 @@ func TestRefuse(t *testing.T) {
 				if r := m.wantReport("refuse", d.want); r.Verb != verb {
 					t.Errorf("report is by %q, want %q", r.Verb, verb)
 				}
-				m.wantOutput(&m.err, "initcheck: refuse: ", "inference units stay off", d.want)
+				m.wantOutput(&m.err, head, tail, d.want)
 				kmsg, _ := os.ReadFile(m.Kmsg.Path)
-				if !strings.HasPrefix(string(kmsg), "<2>initcheck: refuse: ") || strings.Count(string(kmsg), "\n") != 1 {
+				if !strings.HasPrefix(string(kmsg), "<2>"+head) || strings.Count(string(kmsg), "\n") != 1 {
 					t.Errorf("kernel log has %q, want one line that refuses", kmsg)
 				}
 				if len(m.messages) != 1 || len(m.states) != 1 {
@@ -273,6 +282,54 @@ func TestModuleLoadedLater(t *testing.T) {
 	m.wantCode(77, "recheck")
 	m.wantCode(0, "check")
 	m.wantStamp(true)
+}
+
+// TestBreach: without a stamp, too, it says what it finds, and it never sets one.
+func TestBreach(t *testing.T) {
+	m := newMachine(t)
+	m.wantCode(0, "breach")
+	m.wantStamp(false)
+	m.wantCode(0, "check")
+	m.wantCode(0, "breach")
+	m.wantStamp(true)
+	if m.out.Len()+m.err.Len() != 0 || len(m.messages) != 1 {
+		t.Errorf("breach that passes is not silent: %q %q %q", &m.out, &m.err, m.messages)
+	}
+	m.write("proc/modules", "algif_hash 1 0 - Live 0x0\n")
+	m.wantCode(1, "breach")
+	m.wantStamp(false)
+	m.wantCode(1, "breach")
+	m.wantReport("refuse", "module algif_hash is loaded")
+}
+
+// TestReportedBreach changes nothing but the report.
+func TestReportedBreach(t *testing.T) {
+	for _, d := range damages() {
+		t.Run(d.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.wantCode(0, "check")
+			m.wantCode(0, "breach", "--report")
+			if m.out.Len()+m.err.Len() != 0 || len(m.messages) != 1 {
+				t.Errorf("breach --report that passes is not silent: %q %q %q", &m.out, &m.err, m.messages)
+			}
+			d.do(m)
+			m.wantCode(0, "breach", "--report")
+			m.wantStamp(true)
+			m.wantOutput(&m.err, "initcheck: breach: ", "; reported only", d.want)
+			if r := m.wantReport("refuse", d.want); !r.ReportOnly || r.Verb != "breach" || len(m.messages) != 2 {
+				t.Errorf("report is %+v, the journal has %q", r, m.messages)
+			}
+			m.Root = m.root
+			m.wantCode(1, "status")
+		})
+	}
+	m := newMachine(t)
+	m.leaveStamp()
+	m.kernel(oldKernel)
+	m.Now = func() time.Time { panic("no clock") }
+	m.wantCode(0, "breach", "--report")
+	m.wantStamp(true)
+	m.wantOutput(&m.err, "initcheck: breach: internal error: no clock; reported only")
 }
 
 func TestRunIsNotWritable(t *testing.T) {
@@ -360,7 +417,7 @@ func TestLogsThatHangOrPanic(t *testing.T) {
 
 // TestPanicOutsideTheDecision breaks the program itself.
 func TestPanicOutsideTheDecision(t *testing.T) {
-	for _, verb := range []string{"check", "recheck"} {
+	for verb := range refusals {
 		m := newMachine(t)
 		m.leaveStamp()
 		m.kernel(oldKernel)
@@ -481,6 +538,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"check", "now"}, 2, "", `check takes no argument, and got "now"`},
 		{[]string{"check", "--json"}, 2, "", "-json"},
 		{[]string{"recheck", "--force"}, 2, "", "-force"},
+		{[]string{"recheck", "--report"}, 2, "", "-report"},
+		{[]string{"breach", "--json"}, 2, "", "-json"},
+		{[]string{"breach", "algif_hash"}, 2, "", `breach takes no argument, and got "algif_hash"`},
 		{[]string{"--help"}, 0, "Usage: initcheck VERB", ""},
 		{[]string{"help"}, 0, "Usage: initcheck VERB", ""},
 		{[]string{"status", "--help"}, 0, "Usage: initcheck VERB", ""},

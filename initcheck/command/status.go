@@ -81,6 +81,8 @@ func (p Program) printStatus(r notify.Report, err error, stamp bool) {
 		writeReport(&b, r)
 	}
 	switch {
+	case stamp && err == nil && r.ReportOnly:
+		fmt.Fprintf(&b, "stamp    %s is there: the breach was reported only; the next recheck refuses\n", p.Stamp.Path)
 	case stamp && (err != nil || !r.Pass()):
 		fmt.Fprintf(&b, "stamp    %s is there, though no verdict stands behind it\n", p.Stamp.Path)
 	case stamp:

@@ -23,8 +23,10 @@ import (
 
 // MESSAGE_ID of the journal entries. They never change: alerts are built on them.
 const (
-	MessagePass   = "fa6bdcc9f73a4223bc2350e25ad60d7a"
-	MessageRefuse = "4c2f08d2756e4eebac29cee7c7fdeaa0"
+	MessagePass     = "fa6bdcc9f73a4223bc2350e25ad60d7a"
+	MessageRefuse   = "4c2f08d2756e4eebac29cee7c7fdeaa0" // by check and recheck
+	MessageBreach   = "7443da125dcec198783a1d6f46f1f9f8" // by breach
+	MessageOverride = "aebb0e400fb8391c8ff131e849a690c9" // rules refuse, and the break-glass lets pass
 )
 
 // maxKmsg bounds a line in the kernel log. The kernel takes about 1000 bytes in
@@ -69,10 +71,7 @@ func SystemJournal() Journal {
 
 // Write sends the report as one entry with fields of its own.
 func (j Journal) Write(r Report) error {
-	id, priority := MessageRefuse, journal.PriCrit
-	if r.Pass() {
-		id, priority = MessagePass, journal.PriNotice
-	}
+	id, priority := messageOf(r)
 	var findings strings.Builder
 	for i, f := range r.Findings {
 		if i > 0 {
@@ -87,6 +86,7 @@ func (j Journal) Write(r Report) error {
 		"KERNGATE_VERB":           r.Verb,
 		"KERNGATE_PROFILE":        Printable(r.Profile),
 		"KERNGATE_PROFILE_DIGEST": Printable(r.ProfileDigest),
+		"KERNGATE_OVERRIDE":       Printable(r.Override),
 		"KERNGATE_KERNEL":         Printable(r.Kernel),
 		"KERNGATE_FINDINGS":       findings.String(),
 		"KERNGATE_VERSION":        Printable(r.Version),
@@ -95,6 +95,17 @@ func (j Journal) Write(r Report) error {
 		return fmt.Errorf("cannot write to the journal: %w", err)
 	}
 	return nil
+}
+
+// messageOf is the MESSAGE_ID of a report, and its priority.
+func messageOf(r Report) (string, journal.Priority) {
+	switch {
+	case r.Pass():
+		return MessagePass, journal.PriNotice
+	case r.Verb == Breach:
+		return MessageBreach, journal.PriCrit
+	}
+	return MessageRefuse, journal.PriCrit
 }
 
 // Manager is the service manager.

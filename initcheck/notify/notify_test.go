@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,6 +39,12 @@ func refuse(text string) initcheck.Finding {
 	return initcheck.Finding{Rule: "r", Outcome: initcheck.Refuse, Text: text}
 }
 
+func breach(reportOnly bool) Report {
+	r := report(refuse("module algif_hash is loaded"))
+	r.Verb, r.ReportOnly = Breach, reportOnly
+	return r
+}
+
 func TestLine(t *testing.T) {
 	doubt := initcheck.Finding{Rule: "r", Outcome: initcheck.Doubt, Text: "cannot tell"}
 	cases := []struct {
@@ -51,6 +58,8 @@ func TestLine(t *testing.T) {
 		{"refuse by two", report(refuse("first"), pass("a"), doubt), "initcheck: refuse: first (+1 more); inference units stay off"},
 		{"doubt", report(doubt), "initcheck: refuse: cannot tell; inference units stay off"},
 		{"control characters", report(refuse("a\nb\x1b[2J\x00\u0085c\xffd")), `initcheck: refuse: a\x0ab\x1b[2J\x00\u0085c\xffd; inference units stay off`},
+		{"breach", breach(false), "initcheck: breach: module algif_hash is loaded; inference units are stopped"},
+		{"breach, reported only", breach(true), "initcheck: breach: module algif_hash is loaded; reported only"},
 		{"no finding", Report{}, "initcheck: refuse: no reason was recorded; inference units stay off"},
 	}
 	for _, c := range cases {
@@ -116,7 +125,7 @@ func TestJournal(t *testing.T) {
 		"MESSAGE_ID": MessageRefuse, "SYSLOG_IDENTIFIER": "initcheck",
 		"KERNGATE_VERDICT": "refuse", "KERNGATE_VERB": "check",
 		"KERNGATE_PROFILE": "llm-node", "KERNGATE_PROFILE_DIGEST": "sha256:00",
-		"KERNGATE_KERNEL": "7.2.12+deb14-cloud-amd64", "KERNGATE_VERSION": "v1.2.3",
+		"KERNGATE_KERNEL": "7.2.12+deb14-cloud-amd64", "KERNGATE_VERSION": "v1.2.3", "KERNGATE_OVERRIDE": "",
 		"KERNGATE_FINDINGS": "refuse: below\\x0athe floor\npass: not loaded",
 	}
 	if message != `initcheck: refuse: below\x0athe floor; inference units stay off` || priority != journal.PriCrit || !reflect.DeepEqual(fields, want) {
@@ -125,6 +134,9 @@ func TestJournal(t *testing.T) {
 	if err := j.Write(report(pass("a"))); err != nil || fields["MESSAGE_ID"] != MessagePass || priority != journal.PriNotice {
 		t.Errorf("on pass: %v, %q, priority %d", err, fields["MESSAGE_ID"], priority)
 	}
+	if err := j.Write(breach(true)); err != nil || fields["MESSAGE_ID"] != MessageBreach || priority != journal.PriCrit {
+		t.Errorf("on a breach: %v, %q, priority %d", err, fields["MESSAGE_ID"], priority)
+	}
 	j.Send = func(string, journal.Priority, map[string]string) error { return errors.New("no journald") }
 	if err := j.Write(report()); err == nil || err.Error() != "cannot write to the journal: no journald" {
 		t.Errorf("error is %v", err)
@@ -132,13 +144,14 @@ func TestJournal(t *testing.T) {
 }
 
 func TestMessageIDs(t *testing.T) {
-	for _, id := range []string{MessagePass, MessageRefuse} {
+	ids := []string{MessagePass, MessageRefuse, MessageBreach, MessageOverride}
+	for i, id := range ids {
 		if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" {
 			t.Errorf("MESSAGE_ID %q is not 32 hexadecimal digits", id)
 		}
-	}
-	if MessagePass == MessageRefuse {
-		t.Error("pass and refuse have the same MESSAGE_ID")
+		if slices.Contains(ids[:i], id) {
+			t.Errorf("MESSAGE_ID %q is there twice", id)
+		}
 	}
 }
 

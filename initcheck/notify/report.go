@@ -23,13 +23,22 @@ const ReportSchema = 1
 // 20000 findings of 100 bytes.
 const maxReport = 16 << 20
 
+// Verbs that make a report.
+const (
+	Check   = "check"
+	Recheck = "recheck"
+	Breach  = "breach"
+)
+
 // Report is what the checker leaves behind, and its wire form.
 type Report struct {
 	Schema        int       `json:"schema"`
-	Verdict       string    `json:"verdict"` // "pass" or "refuse"
-	Verb          string    `json:"verb"`    // what made it: "check" or "recheck"
-	Kernel        string    `json:"kernel"`  // uname -r
-	Profile       string    `json:"profile"` // empty: no policy could be read
+	Verdict       string    `json:"verdict"`               // "pass" or "refuse"
+	Verb          string    `json:"verb"`                  // what made it: Check, Recheck or Breach
+	ReportOnly    bool      `json:"report_only,omitempty"` // of a breach: nothing is stopped for it
+	Kernel        string    `json:"kernel"`                // uname -r
+	Profile       string    `json:"profile"`               // empty: no policy could be read
+	Override      string    `json:"override,omitempty"`    // the reason given for passing although rules refuse
 	ProfileDigest string    `json:"profile_digest"`
 	PolicySchema  int       `json:"policy_schema"` // 0: no policy could be read
 	Version       string    `json:"initcheck_version"`
@@ -86,6 +95,8 @@ func (r Report) Refusals() []Finding {
 //
 //	initcheck: pass: kernel 7.2.12+deb14-cloud-amd64, 5 rules
 //	initcheck: refuse: module algif_hash is loaded (CVE-2026-31431) (+2 more); inference units stay off
+//	initcheck: breach: module algif_hash is loaded (CVE-2026-31431); inference units are stopped
+//	initcheck: breach: module algif_hash is loaded (CVE-2026-31431); reported only
 func (r Report) Line() string {
 	return r.line(maxKmsg)
 }
@@ -97,14 +108,26 @@ func (r Report) line(n int) string {
 		tail := ", " + count(len(r.Findings), "rule")
 		return withMiddle("initcheck: pass: ", "kernel "+r.Kernel, tail, n)
 	}
-	reason, tail := "no reason was recorded", "; inference units stay off"
+	head, tail := r.refusal()
+	reason := "no reason was recorded"
 	if refusals := r.Refusals(); len(refusals) > 0 {
 		reason = refusals[0].Text
 		if more := len(refusals) - 1; more > 0 {
 			tail = " (+" + strconv.Itoa(more) + " more)" + tail
 		}
 	}
-	return withMiddle("initcheck: refuse: ", reason, tail, n)
+	return withMiddle(head, reason, tail, n)
+}
+
+// refusal is the wording around the reason.
+func (r Report) refusal() (head, tail string) {
+	switch {
+	case r.Verb == Breach && r.ReportOnly:
+		return "initcheck: breach: ", "; reported only"
+	case r.Verb == Breach:
+		return "initcheck: breach: ", "; inference units are stopped"
+	}
+	return "initcheck: refuse: ", "; inference units stay off"
 }
 
 func withMiddle(head, middle, tail string, n int) string {

@@ -219,6 +219,15 @@ func TestDecodeRefuses(t *testing.T) {
 		{"stale senseless", "floor =", "stale = \"maybe\"\nfloor =", `stale is "maybe"`},
 		{"max_age a word", "floor =", "max_age = x\nfloor =", "max_age is x, want a number of days"},
 		{"max_age negative", "floor =", "max_age = -1\nfloor =", "max_age is -1"},
+		{"override a word", "floor =", "override = yes\nfloor =", "override is yes, want true or false"},
+		{"override twice", "floor =", "override = true\noverride = true\nfloor =", "key override is there twice"},
+		{"override in a module", "reason =", "override = true\nreason =", "key module.override is unknown"},
+		{"initcalls a text", "reason =", "initcalls = \"a_init\"\nreason =", "module.initcalls is"},
+		{"initcall empty", "reason =", "initcalls = [\"\"]\nreason =", "initcalls has \"\""},
+		{"initcall with a comma", "reason =", "initcalls = [\"a_init,b_init\"]\nreason =", "initcalls has"},
+		{"initcall too long", "reason =", "initcalls = [\"" + strings.Repeat("a", 129) + "\"]\nreason =", "want 1 to 128"},
+		{"initcall twice", "reason =", "initcalls = [\"a_init\", \"a_init\"]\nreason =", "initcalls has \"a_init\" twice"},
+		{"initcalls too many", "reason =", "initcalls = [" + strings.Repeat("\"a\", ", 8) + "\"a\"]\nreason =", "initcalls has 9 names"},
 		{"bytes that are no text", "CVE-2026", "CVE-\xff\xfe", "UTF-8"},
 	}
 	for _, c := range cases {
@@ -329,7 +338,8 @@ func TestEncodeRefuses(t *testing.T) {
 // withAdvisories is a policy with everything that can be said of advisories.
 func withAdvisories() Policy {
 	p := full()
-	p.AcceptFixed, p.AcceptMitigated, p.Unknown, p.MaxAge, p.Stale = true, true, Pass, 180, advisory.StaleWarn
+	p.AcceptFixed, p.AcceptMitigated, p.Override, p.Unknown, p.MaxAge, p.Stale = true, true, true, Pass, 180, advisory.StaleWarn
+	p.Modules[0].Initcalls = []string{"algif_aead_init", "aead_late_init"}
 	p.Advisories = []advisory.Advisory{
 		{CVE: "CVE-2026-31431", Date: "2026-08-21", Source: `kernel "CNA" \ ä`, Modules: []string{"algif_aead"},
 			Introduced: []kver.Release{{Major: 4, Minor: 14}}, Fixed: []kver.Release{{Major: 6, Minor: 12, Patch: 85}, {Major: 7, Candidate: true, RC: 7}},
@@ -345,6 +355,7 @@ func withAdvisories() Policy {
 
 const goldenAdvisories = `accept_fixed = true
 accept_mitigated = true
+override = true
 unknown = "pass"
 max_age = 180
 stale = "warn"
@@ -353,6 +364,7 @@ stale = "warn"
 name = "algif_aead"
 refuse_if = ["loaded", "builtin"]
 reason = "CVE-2026-31431"
+initcalls = ["algif_aead_init", "aead_late_init"]
 
 [[module]]
 name = "rxrpc"
@@ -428,10 +440,11 @@ func TestFileIsTOML(t *testing.T) {
 	var got struct {
 		Schema, Max_age                                int
 		Profile, Profile_digest, Floor, Unknown, Stale string
-		Accept_fixed, Accept_mitigated                 bool
+		Accept_fixed, Accept_mitigated, Override       bool
 		Module                                         []struct {
 			Name, Reason string
 			Refuse_if    []string
+			Initcalls    []string
 		}
 		Advisory []struct {
 			Cve, Date, Source                string
@@ -443,11 +456,11 @@ func TestFileIsTOML(t *testing.T) {
 		t.Fatalf("toml: %v, keys not taken: %v", err, meta.Undecoded())
 	}
 	if got.Schema != want.Schema || got.Profile != want.Profile || got.Profile_digest != want.Digest || got.Floor != want.Floor || got.Max_age != want.MaxAge ||
-		got.Unknown != string(want.Unknown) || got.Stale != string(want.Stale) || !got.Accept_fixed || !got.Accept_mitigated || len(got.Module) != 2 || len(got.Advisory) != 2 {
+		got.Unknown != string(want.Unknown) || got.Stale != string(want.Stale) || !got.Accept_fixed || !got.Accept_mitigated || !got.Override || len(got.Module) != 2 || len(got.Advisory) != 2 {
 		t.Errorf("toml reads %+v, want %+v", got, want)
 	}
 	for i, m := range got.Module {
-		if m.Name != want.Modules[i].Name || m.Reason != want.Modules[i].Reason || len(m.Refuse_if) != len(want.Modules[i].RefuseIf) {
+		if m.Name != want.Modules[i].Name || m.Reason != want.Modules[i].Reason || len(m.Refuse_if) != len(want.Modules[i].RefuseIf) || !slices.Equal(m.Initcalls, want.Modules[i].Initcalls) {
 			t.Errorf("toml reads module %+v, want %+v", m, want.Modules[i])
 		}
 	}

@@ -10,6 +10,11 @@ const (
 	Stamp  = "/run/initcheck/pass"           // exists only while the checker's last word is pass
 	Report = "/run/initcheck/report.json"    // the checker's last report
 	Binary = "/usr/sbin/initcheck"           // the checker itself
+
+	// What the checker writes beside its report, for other programs to read.
+	Metrics  = "/run/initcheck/initcheck.prom" // text file for node_exporter
+	Features = "/run/initcheck/features"       // local features for node-feature-discovery
+	Motd     = "/run/initcheck/motd"           // for motd and issue; exists only while refused or overridden
 )
 
 // Schema is the version of the file format that this build reads and writes.
@@ -47,11 +52,13 @@ type Policy struct {
 	AcceptFixed bool
 	// AcceptMitigated takes an advisory for closed whose modules nothing can load.
 	AcceptMitigated bool
-	Unknown         Answer         // on an advisory without an answer, above the floor; empty: Refuse
-	MaxAge          int            // days that an advisory holds; 0: for ever
-	Stale           advisory.Stale // what becomes of fixed after that; empty: unknown
-	Modules         []Module
-	Advisories      []advisory.Advisory
+	// Override heeds initcheck.override= on the kernel command line: the break-glass.
+	Override   bool
+	Unknown    Answer         // on an advisory without an answer, above the floor; empty: Refuse
+	MaxAge     int            // days that an advisory holds; 0: for ever
+	Stale      advisory.Stale // what becomes of fixed after that; empty: unknown
+	Modules    []Module
+	Advisories []advisory.Advisory
 }
 
 // Module is one module that the checker looks for.
@@ -59,4 +66,7 @@ type Module struct {
 	Name     string // as in /proc/modules, with underscores
 	RefuseIf []Condition
 	Reason   string // why, for the report: "CVE-2026-31431"
+	// Initcalls are the functions that start the module. With all of them in
+	// initcall_blacklist= it is kept out although it is built in; empty: nothing keeps it.
+	Initcalls []string
 }

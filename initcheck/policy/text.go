@@ -60,6 +60,7 @@ func (p Policy) text() string {
 	w.text("floor", p.Floor)
 	w.yes("accept_fixed", p.AcceptFixed)
 	w.yes("accept_mitigated", p.AcceptMitigated)
+	w.yes("override", p.Override)
 	w.text("unknown", string(p.Unknown))
 	if p.MaxAge != 0 {
 		w.key("max_age", strconv.Itoa(p.MaxAge))
@@ -70,6 +71,7 @@ func (p Policy) text() string {
 		w.text("name", m.Name)
 		w.list("refuse_if", texts(m.RefuseIf, func(c Condition) string { return string(c) }))
 		w.text("reason", m.Reason)
+		w.list("initcalls", m.Initcalls)
 	}
 	for _, a := range p.Advisories {
 		w.advisory(a)
@@ -148,6 +150,8 @@ func (p *Policy) set(key, value string) error {
 		p.AcceptFixed, err = boolean(value)
 	case "accept_mitigated":
 		p.AcceptMitigated, err = boolean(value)
+	case "override":
+		p.Override, err = boolean(value)
 	case "unknown":
 		err = setText(&p.Unknown, value)
 	case "max_age":
@@ -178,6 +182,8 @@ func (m *Module) set(key, value string) error {
 		m.RefuseIf, err = list(value, func(word string) (Condition, error) { return Condition(word), nil })
 	case "reason":
 		m.Reason, err = unquoted(value)
+	case "initcalls":
+		m.Initcalls, err = list(value, func(word string) (string, error) { return word, nil })
 	default:
 		return fmt.Errorf("key module.%.80s is unknown", key)
 	}

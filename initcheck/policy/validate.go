@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -15,6 +16,11 @@ const (
 	// maxName is MODULE_NAME_LEN on 64 bits, rounded up: the kernel has no module
 	// with a longer name.
 	maxName = 64
+	// maxSymbol is KSYM_NAME_LEN before Linux 6.1, which no initcall comes near.
+	maxSymbol = 128
+	// maxInitcalls is more than any module has: one of its own, and perhaps one or two
+	// of what is linked into it.
+	maxInitcalls = 8
 	// maxText bounds what goes into one line of a report or of the kernel log.
 	maxText = 256
 	// maxDays is a century: more is a mistake.
@@ -100,7 +106,7 @@ func (p Policy) kernelFaults() []error {
 
 func (m Module) faults() []error {
 	var faults []error
-	if m.Name == "" || len(m.Name) > maxName || strings.Trim(m.Name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+	if !isWord(m.Name, maxName) {
 		faults = append(faults, fmt.Errorf("name is %.80q, want 1 to %d of a-z, A-Z, 0-9 and _", m.Name, maxName))
 	}
 	if !plainText(m.Reason) {
@@ -118,7 +124,28 @@ func (m Module) faults() []error {
 		}
 		seen[c] = true
 	}
+	return append(faults, m.initcallFaults()...)
+}
+
+func (m Module) initcallFaults() []error {
+	if len(m.Initcalls) > maxInitcalls {
+		return []error{fmt.Errorf("initcalls has %d names, want at most %d", len(m.Initcalls), maxInitcalls)}
+	}
+	var faults []error
+	for i, name := range m.Initcalls {
+		if !isWord(name, maxSymbol) {
+			faults = append(faults, fmt.Errorf("initcalls has %.80q, want 1 to %d of a-z, A-Z, 0-9 and _", name, maxSymbol))
+		}
+		if slices.Contains(m.Initcalls[:i], name) {
+			faults = append(faults, fmt.Errorf("initcalls has %.80q twice", name))
+		}
+	}
 	return faults
+}
+
+// isWord holds for names of modules and of C functions.
+func isWord(s string, limit int) bool {
+	return s != "" && len(s) <= limit && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
 }
 
 // plainText holds for what may stand in a log line: no control characters, so
