@@ -34,6 +34,11 @@
 //	[gate]
 //	units = ["my-model.service", "my-model@.service", "my-model-.service"]
 //	recheck = "start"                       # the default; or "boot"
+//	harden = true                           # the default; false leaves the units their address families
+//	breach = "stop"                         # the default; or "report" or "ignore": a module loaded later
+//	on_refuse = "block"                     # the default; or "reboot" or "poweroff"
+//	boot_assessment = false                 # the default; true: a refused boot entry is never marked as good
+//	override = false                        # the default; true heeds initcheck.override=REASON at boot
 //
 // block lists the mechanisms that keep the module out, each used where it applies:
 // "modprobe", a file in modprobe.d; "initramfs", the same in every initramfs; "cmdline",
@@ -56,7 +61,11 @@
 // templates (my-model@.service) and prefixes (my-model-.service, which stands for every
 // my-model-….service, see systemd.unit(5)). recheck says when the checker
 // decides: "boot" once, "start" again at each start of a unit, because a module can
-// be loaded later. A profile without [gate] is a part for others to extend.
+// be loaded later. harden keeps the services from opening sockets of the families that
+// lead to the modules. breach says what happens when a module with refuse_if "loaded" is
+// loaded after boot: the units stop, or it is only said, or nobody watches. on_refuse
+// adds an action of the machine to a refusal, boot_assessment holds back
+// boot-complete.target. A profile without [gate] is a part for others to extend.
 //
 // # Strictness
 //
@@ -71,8 +80,10 @@
 // A profile with extends is merged with what it names, and what those name, up to
 // 8 files deep and 16 in all. Of every setting the strictest wins, wherever it stands:
 // the highest floor, every module, every block and refuse_if of a module, every unit,
-// every advisory, the smallest max_age, and remove = true and recheck = "start" if any file
-// says it. accept_fixed, accept_mitigated, unknown = "pass" and stale = "warn" hold only if no
+// every advisory, the smallest max_age, and remove = true, recheck = "start", harden = true
+// and boot_assessment = true if any file says it; breach = "stop" before "report" before
+// "ignore", on_refuse = "poweroff" before "reboot" before "block". override = true holds
+// only if no file says false. accept_fixed, accept_mitigated, unknown = "pass" and stale = "warn" hold only if no
 // file that they are about lacks them. So a file can add to what it
 // extends and cannot take from it, not even by saying less: refuse_if = ["loaded"] on a
 // module that the other file refuses as builtin too leaves both. To weaken a profile,

@@ -26,9 +26,7 @@ type file struct {
 	extends     []mention
 	modules     []Module // in the order of the file, globs expanded
 	accept      []Accept
-	units       []string
-	gateLine    int
-	recheck     string // empty: not said
+	gate        gatePart
 	findings    Findings
 }
 
@@ -137,9 +135,7 @@ func (f *file) fill(v *validator, values map[string]any, root *node) {
 	kernel, _ := values["kernel"].(map[string]any)
 	f.kernel = kernelOf(v, kernel, root.at("kernel"))
 	gate, _ := values["gate"].(map[string]any)
-	f.units = stringsOf(gate["units"])
-	f.recheck = stringOf(gate["recheck"])
-	f.gateLine = root.at("gate").line
+	f.gate = gateOf(gate, root.at("gate"))
 	f.fillModules(v, values["module"], root.at("module"))
 }
 

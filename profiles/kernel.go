@@ -137,7 +137,7 @@ func mergeKernel(parts []kernelPart) Kernel {
 }
 
 // agreed tells whether some file allows something and none that decides on it does not.
-func agreed(parts []kernelPart, of func(kernelPart) (allows, decides bool)) bool {
+func agreed[P kernelPart | gatePart](parts []P, of func(P) (allows, decides bool)) bool {
 	some := false
 	for _, p := range parts {
 		allows, decides := of(p)

@@ -246,8 +246,8 @@ func (l *loader) profile(root *loaded) (Profile, error) {
 			fmt.Sprintf("makes a chain of %d files, want at most %d: %s", n, maxDepth, strings.Join(root.chain, " -> "))})
 	}
 	p := l.merge(root)
-	if len(p.Gate.Units) > maxUnits && len(root.units) <= maxUnits {
-		root.findings = append(root.findings, Finding{root.shown, root.gateLine, "gate.units",
+	if len(p.Gate.Units) > maxUnits && len(root.gate.Units) <= maxUnits {
+		root.findings = append(root.findings, Finding{root.shown, root.gate.line, "gate.units",
 			fmt.Sprintf("are %d with those of extends, want at most %d", len(p.Gate.Units), maxUnits)})
 	}
 	root.idle(p.Kernel)

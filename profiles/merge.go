@@ -15,29 +15,20 @@ func (l *loader) merge(root *loaded) Profile {
 		Name: root.name, Description: root.description, Source: root.source,
 		Modules: []Module{},
 		Accept:  []Accept{},
-		Gate:    Gate{Units: []string{}},
 	}
 	byName := make(map[string]Module)
-	seen := make(map[string]bool)
-	var parts []kernelPart
+	var kernels []kernelPart
+	var gates []gatePart
 	for _, f := range l.bases {
-		parts = append(parts, f.kernel)
-		p.Gate.Recheck = stricterRecheck(p.Gate.Recheck, f.recheck)
+		kernels = append(kernels, f.kernel)
+		gates = append(gates, f.gate)
 		p.Accept = union(Accepts(), p.Accept, f.accept)
 		for _, m := range f.modules {
 			byName[m.Name] = mergeModule(byName[m.Name], m)
 		}
-		for _, u := range f.units {
-			if !seen[u] {
-				seen[u] = true
-				p.Gate.Units = append(p.Gate.Units, u)
-			}
-		}
 	}
-	p.Kernel = mergeKernel(parts)
-	if p.Gate.Recheck == "" {
-		p.Gate.Recheck = RecheckStart
-	}
+	p.Kernel = mergeKernel(kernels)
+	p.Gate = mergeGate(gates)
 	for _, m := range byName {
 		p.Modules = append(p.Modules, m)
 	}
@@ -54,14 +45,6 @@ func higherFloor(a, b string) string {
 		return b
 	}
 	return a
-}
-
-// stricterRecheck takes "" for not said.
-func stricterRecheck(a, b string) string {
-	if a == RecheckStart || b == "" {
-		return a
-	}
-	return b
 }
 
 // mergeModule unites what two files ask for one module; a is the zero Module if there

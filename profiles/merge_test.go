@@ -201,6 +201,12 @@ func TestDigest(t *testing.T) {
 		"refuse_if":    {"[gate]", "refuse_if = [\"loaded\"]\n[gate]", false},
 		"one unit":     {`, "b.service"`, "", false},
 		"recheck":      {"[gate]", "[gate]\nrecheck = \"boot\"", false},
+		"gate said":    {"[gate]", "[gate]\nharden = true\nbreach = \"stop\"\non_refuse = \"block\"\nboot_assessment = false\noverride = false", true},
+		"harden":       {"[gate]", "[gate]\nharden = false", false},
+		"breach":       {"[gate]", "[gate]\nbreach = \"report\"", false},
+		"on_refuse":    {"[gate]", "[gate]\non_refuse = \"reboot\"", false},
+		"assessment":   {"[gate]", "[gate]\nboot_assessment = true", false},
+		"override":     {"[gate]", "[gate]\noverride = true", false},
 	} {
 		text := strings.Replace(base, c.old, c.new, 1)
 		if text == base {

@@ -49,22 +49,6 @@ func allBlocks() []Block {
 	return []Block{BlockModprobe, BlockInitramfs, BlockCmdline, BlockInitcall}
 }
 
-// Gate says which units the checker holds back.
-type Gate struct {
-	// Units are names of services and sockets, of templates ("vllm@.service") and of
-	// prefixes ("vllm-.service"), in first-seen order. Empty: the profile, and all
-	// that it extends, has no [gate]. Such a profile is a part for others.
-	Units []string `json:"units"`
-	// Recheck is RecheckStart or RecheckBoot, also where Units is empty.
-	Recheck string `json:"recheck"`
-}
-
-// When the checker decides.
-const (
-	RecheckBoot  = "boot"  // once, at boot
-	RecheckStart = "start" // at boot, and again at each start of a unit
-)
-
 // cve is the form of a CVE identifier: CVE Numbering Authority rules, 5.1.
 var cve = regexp.MustCompile(`\bCVE-[0-9]{4}-[0-9]{4,19}\b`)
 
@@ -103,7 +87,8 @@ func (p Profile) canonical() []byte {
 		Units                    []string
 		Recheck                  string
 		Kernel                   *kernelForm `json:",omitempty"`
-	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck, p.Kernel.canonical()}
+		Gate                     *gateForm   `json:",omitempty"`
+	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck, p.Kernel.canonical(), p.Gate.canonical()}
 	for _, m := range p.Modules {
 		form.Modules = append(form.Modules, module{m.Name, m.Reason, m.Block, m.Remove, m.RefuseIf})
 	}

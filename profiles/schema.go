@@ -64,11 +64,7 @@ var schema = []field{
 		{key: "remove", kind: kindBoolean},
 		{key: "refuse_if", kind: kindStrings, check: oneOf(string(policy.Loaded), string(policy.BuiltIn))},
 	}},
-	{key: "gate", kind: kindTable, fields: []field{
-		{key: "units", kind: kindStrings, required: true, check: checkUnit, max: maxUnits, min: 1,
-			empty: "name a unit, or leave [gate] out of a profile that others extend"},
-		{key: "recheck", kind: kindString, check: oneOf(RecheckStart, RecheckBoot)},
-	}},
+	{key: "gate", kind: kindTable, fields: gateFields},
 }
 
 var nameForm = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)

@@ -91,10 +91,26 @@ func showProfile(u *ui, p profiles.Profile) {
 		u.printf("module    %-16s block %-38s refuse if %-16s %s\n", m.Name, block, orNone(joined(m.RefuseIf)), m.Reason)
 	}
 	u.printf("accepts   %s\n", orNone(joined(p.Accept)))
-	u.printf("recheck   %s\n", p.Gate.Recheck)
-	for _, unit := range p.Gate.Units {
+	showGate(u, p.Gate)
+}
+
+func showGate(u *ui, g profiles.Gate) {
+	u.printf("recheck   %s\n", g.Recheck)
+	u.printf("harden    %s\n", yesNo(g.Harden))
+	u.printf("breach    %s\n", g.Breach)
+	u.printf("on refuse %s\n", g.OnRefuse)
+	u.printf("bless     %s\n", map[bool]string{true: "only if the gate has passed", false: "not held back"}[g.BootAssessment])
+	u.printf("override  %s\n", yesNo(g.Override))
+	for _, unit := range g.Units {
 		u.printf("unit      %s\n", unit)
 	}
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }
 
 // showKernel shows what a profile says of advisories, if it does.
