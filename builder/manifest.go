@@ -15,6 +15,7 @@ import (
 	"github.com/kerngate/kerngate/builder/initramfs"
 	"github.com/kerngate/kerngate/builder/modprobe"
 	"github.com/kerngate/kerngate/builder/pin"
+	"github.com/kerngate/kerngate/builder/report"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/builder/unit"
 	"github.com/kerngate/kerngate/initcheck/policy"
@@ -185,6 +186,9 @@ func opOf(name string) rootfs.Op {
 		case dir != "/etc" && name != "/" && rootfs.Below(dir, name):
 			return rootfs.Mkdir
 		}
+	}
+	if op := report.OpOf(name); op != "" {
+		return op
 	}
 	rest, ok := strings.CutPrefix(name, unit.Dir+"/")
 	dir, file, inside := strings.Cut(rest, "/")

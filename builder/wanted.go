@@ -74,10 +74,14 @@ func wantedFiles(t rootfs.Tree, p profiles.Profile, source CheckerSource) ([]wan
 		if p.Kernel.Floor != "" || len(p.Kernel.Advisories) > 0 {
 			return nil, problem("add [gate] with units to the profile, or extend it", "profile %s has a kernel floor or advisories and gates no unit: nothing would enforce them", p.Name)
 		}
-		return out, nil
+		return out, unheard(p)
 	}
 	gate, err := gateFiles(t, p, source)
-	return append(out, gate...), err
+	if err != nil {
+		return nil, err
+	}
+	told, err := speaking(t, p)
+	return slices.Concat(out, gate, told), err
 }
 
 // gateFiles is the checker, its policy, the gate's unit with its enable link, and

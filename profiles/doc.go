@@ -40,6 +40,12 @@
 //	boot_assessment = false                 # the default; true: a refused boot entry is never marked as good
 //	override = false                        # the default; true heeds initcheck.override=REASON at boot
 //
+//	[report]                                # who else is told; nobody if not said
+//	motd = true                             # whoever logs in, after a refusal
+//	node_exporter = true                    # metrics; or the exporter's directory of text files
+//	node_problem_detector = true            # a condition of the Kubernetes node
+//	node_feature_discovery = true           # labels of the Kubernetes node
+//
 // block lists the mechanisms that keep the module out, each used where it applies:
 // "modprobe", a file in modprobe.d; "initramfs", the same in every initramfs; "cmdline",
 // module_blacklist= on every kernel command line; "initcall", initcall_blacklist= where a
@@ -66,6 +72,10 @@
 // loaded after boot: the units stop, or it is only said, or nobody watches. on_refuse
 // adds an action of the machine to a refusal, boot_assessment holds back
 // boot-complete.target. A profile without [gate] is a part for others to extend.
+//
+// report lists the channels that are off unless a profile asks for them. The console, the
+// journal and the report in /run are told always. Nobody is told twice: a channel that
+// any file asks for is on, and every directory that one names gets a link.
 //
 // # Strictness
 //

@@ -27,6 +27,7 @@ type file struct {
 	modules     []Module // in the order of the file, globs expanded
 	accept      []Accept
 	gate        gatePart
+	report      Report
 	findings    Findings
 }
 
@@ -136,6 +137,7 @@ func (f *file) fill(v *validator, values map[string]any, root *node) {
 	f.kernel = kernelOf(v, kernel, root.at("kernel"))
 	gate, _ := values["gate"].(map[string]any)
 	f.gate = gateOf(gate, root.at("gate"))
+	f.report = reportOf(values["report"])
 	f.fillModules(v, values["module"], root.at("module"))
 }
 

@@ -22,6 +22,7 @@ func (l *loader) merge(root *loaded) Profile {
 	for _, f := range l.bases {
 		kernels = append(kernels, f.kernel)
 		gates = append(gates, f.gate)
+		p.Report = p.Report.with(f.report)
 		p.Accept = union(Accepts(), p.Accept, f.accept)
 		for _, m := range f.modules {
 			byName[m.Name] = mergeModule(byName[m.Name], m)

@@ -20,6 +20,7 @@ type Profile struct {
 	Modules     []Module `json:"modules"` // by name, globs expanded
 	Accept      []Accept `json:"accept"`  // side effects that are wanted all the same, sorted
 	Gate        Gate     `json:"gate"`
+	Report      Report   `json:"report"`
 }
 
 // Module is one module that a profile blocks, watches, or both.
@@ -88,7 +89,8 @@ func (p Profile) canonical() []byte {
 		Recheck                  string
 		Kernel                   *kernelForm `json:",omitempty"`
 		Gate                     *gateForm   `json:",omitempty"`
-	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck, p.Kernel.canonical(), p.Gate.canonical()}
+		Report                   *Report     `json:",omitempty"`
+	}{schemaVersion, p.Name, p.Description, p.Kernel.Floor, nil, slices.Sorted(slices.Values(p.Gate.Units)), p.Gate.Recheck, p.Kernel.canonical(), p.Gate.canonical(), p.Report.canonical()}
 	for _, m := range p.Modules {
 		form.Modules = append(form.Modules, module{m.Name, m.Reason, m.Block, m.Remove, m.RefuseIf})
 	}

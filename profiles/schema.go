@@ -34,6 +34,8 @@ const (
 	kindTable   kind = "a table"
 	kindStrings kind = "an array of strings"
 	kindTables  kind = "an array of tables"
+
+	kindDirectory kind = "true, false or a string" // whether, or in which directory
 )
 
 // field is one key of the schema.
@@ -65,6 +67,7 @@ var schema = []field{
 		{key: "refuse_if", kind: kindStrings, check: oneOf(string(policy.Loaded), string(policy.BuiltIn))},
 	}},
 	{key: "gate", kind: kindTable, fields: gateFields},
+	{key: "report", kind: kindTable, fields: reportFields},
 }
 
 var nameForm = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
@@ -176,7 +179,7 @@ func (v *validator) table(fields []field, values map[string]any, at *node, prefi
 func (v *validator) value(f field, value any, at *node, key string) {
 	switch typed := value.(type) {
 	case string:
-		if f.kind == kindString {
+		if f.kind == kindString || f.kind == kindDirectory {
 			v.text(f, typed, at.line, key)
 			return
 		}
@@ -185,7 +188,7 @@ func (v *validator) value(f field, value any, at *node, key string) {
 			return
 		}
 	case bool:
-		if f.kind == kindBoolean {
+		if f.kind == kindBoolean || f.kind == kindDirectory {
 			return
 		}
 	case map[string]any:

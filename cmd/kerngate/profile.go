@@ -104,6 +104,22 @@ func showGate(u *ui, g profiles.Gate) {
 	for _, unit := range g.Units {
 		u.printf("unit      %s\n", unit)
 	}
+	showReport(u, p.Report)
+}
+
+// showReport shows who is told, if anybody is.
+func showReport(u *ui, r profiles.Report) {
+	for _, c := range []struct {
+		name string
+		on   bool
+	}{{"motd", r.Motd}, {"node_problem_detector", r.NodeProblemDetector}, {"node_feature_discovery", r.NodeFeatureDiscovery}} {
+		if c.on {
+			u.printf("report    %s\n", c.name)
+		}
+	}
+	for _, dir := range r.NodeExporter {
+		u.printf("report    node_exporter in %s\n", dir)
+	}
 }
 
 func yesNo(b bool) string {

@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"builder/fat":              {"builder/rootfs"},
 	"builder/modprobe":         {"builder/rootfs"},
 	"builder/initramfs":        {"builder/rootfs"},
+	"builder/report":           {"builder/rootfs", "builder/unit", "initcheck/notify/catalog", "initcheck/policy", "profiles"},
 	"builder/unit":             {"builder/rootfs", "initcheck/policy"},
 	"builder/checker":          {"builder/rootfs"},
 	"builder/selinux":          {"builder/rootfs"},
