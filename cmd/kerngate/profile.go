@@ -92,6 +92,7 @@ func showProfile(u *ui, p profiles.Profile) {
 	}
 	u.printf("accepts   %s\n", orNone(joined(p.Accept)))
 	showGate(u, p.Gate)
+	showReport(u, p.Report)
 }
 
 func showGate(u *ui, g profiles.Gate) {
@@ -104,7 +105,6 @@ func showGate(u *ui, g profiles.Gate) {
 	for _, unit := range g.Units {
 		u.printf("unit      %s\n", unit)
 	}
-	showReport(u, p.Report)
 }
 
 // showReport shows who is told, if anybody is.
