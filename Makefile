@@ -3,7 +3,8 @@
 # make demo    the main job on a real Debian image, shown step by step
 # make boot    only the boot tests
 # make lint    gofmt, go vet, staticcheck
-# make bench   what a patch costs, beside a plain copy and virt-customize, and by size of image
+# make bench   what a patch costs, beside a plain copy and virt-customize, and by size of image;
+#              what the checker costs, beside a C program and shell scripts
 # make soak    the tests that take long: builds killed at random times, corrupted images
 # make fuzz    every fuzz target for FUZZTIME
 
@@ -52,8 +53,8 @@ lint:
 	$(GO) tool staticcheck -tags boot,soak ./...
 
 bench: build
-	testdata/install-tools demo
-	$(GO) test -run '^$$' -bench . -benchtime 5x ./builder/ ./builder/initramfs/
+	testdata/install-tools bench
+	$(GO) test -run '^$$' -bench . -benchtime 5x ./builder/ ./builder/initramfs/ ./cmd/initcheck/
 
 soak: checkers
 	$(GO) test -count=1 -timeout 60m -tags soak -run '^(TestKilled|TestSoak)' -v ./...

@@ -11,6 +11,7 @@
 package probe
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,8 @@ const (
 	// maxModuleDirs bounds the listing of /sys/module; a large distribution kernel
 	// has about 500.
 	maxModuleDirs = 1 << 16
+	// firstRead takes most sources at once, where growing from little would be six reads.
+	firstRead = 16 << 10
 )
 
 // Uname is the part of struct utsname that matters here.
@@ -63,14 +66,14 @@ func ReadFile(root fs.FS, name string, limit int) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
-	if err != nil {
+	data := bytes.NewBuffer(make([]byte, 0, min(limit+bytes.MinRead, firstRead)))
+	if _, err := data.ReadFrom(io.LimitReader(f, int64(limit)+1)); err != nil {
 		return nil, err
 	}
-	if len(data) > limit {
+	if data.Len() > limit {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it has more than %d bytes", limit)}
 	}
-	return data, nil
+	return data.Bytes(), nil
 }
 
 // list reads one name from each line of a text source.
