@@ -5,7 +5,8 @@
 # make lint    gofmt, go vet, staticcheck
 # make bench   what a patch costs, beside a plain copy and virt-customize, and by size of image;
 #              what the checker costs, beside a C program and shell scripts
-# make soak    the tests that take long: builds killed at random times, corrupted images
+# make soak    the tests that take long: builds killed at random times, corrupted images, more
+#              configurations, and boots that make boot leaves out
 # make fuzz    every fuzz target for FUZZTIME
 
 SHELL := /bin/sh
@@ -56,8 +57,8 @@ bench: build
 	testdata/install-tools bench
 	$(GO) test -run '^$$' -bench . -benchtime 5x ./builder/ ./builder/initramfs/ ./cmd/initcheck/
 
-soak: checkers
-	$(GO) test -count=1 -timeout 60m -tags soak -run '^(TestKilled|TestSoak)' -v ./...
+soak: build
+	$(GO) test -count=1 -p 1 -timeout 120m -tags boot,soak -run '^(TestKilled|TestSoak)' -v ./...
 
 fuzz: checkers
 	@for pkg in $$($(GO) list ./...); do \

@@ -28,6 +28,7 @@ const (
 // TestBootGrub boots by GRUB what Promote leaves, and before that what it found.
 func TestBootGrub(t *testing.T) {
 	image := imgtest.Image(t, "trixie-grub")
+	t.Parallel()
 	release := image.Kernels[len(image.Kernels)-1]
 	dir := t.TempDir()
 	disk := copyDisk(t, dir, image.Disk)
@@ -58,6 +59,7 @@ func TestBootGrub(t *testing.T) {
 // TestBootSystemdBoot is the same for systemd-boot, where the entry stays.
 func TestBootSystemdBoot(t *testing.T) {
 	image := imgtest.Image(t, "forky-sdboot")
+	t.Parallel()
 	release := image.Kernels[len(image.Kernels)-1]
 	dir, tree := t.TempDir(), t.TempDir()
 	disk := copyDisk(t, dir, image.Disk)

@@ -18,6 +18,7 @@ import (
 // TestBootReplayedKernelJournal lets a booted kernel write to a copy of a Debian image
 // and kills it: what waits in its journal is read as e2fsck replays it.
 func TestBootReplayedKernelJournal(t *testing.T) {
+	t.Parallel()
 	debian := imgtest.Image(t, "bookworm")
 	dir := t.TempDir()
 	disk, volume := filepath.Join(dir, "disk.raw"), filepath.Join(dir, "volume")

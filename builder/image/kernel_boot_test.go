@@ -23,6 +23,7 @@ import (
 
 // TestBootReaderOnDebianImages compares all names of real images.
 func TestBootReaderOnDebianImages(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"bookworm", "forky"} {
 		t.Run(name, func(t *testing.T) {
 			n := len(agreeWithDebugfs(t, imgtest.Image(t, name).Disk))
@@ -73,6 +74,7 @@ func agreeWithDebugfs(t *testing.T, disk string) map[string]imgtest.Object {
 // TestBootKernelWrites lets a booted kernel write to a copy of an image and kills it.
 // Its own listing judges the reader, and debugfs does after the replay of the journal.
 func TestBootKernelWrites(t *testing.T) {
+	t.Parallel()
 	debian := imgtest.Image(t, "bookworm")
 	disk := filepath.Join(t.TempDir(), "disk.raw")
 	copyOf(t, debian.Disk, disk)

@@ -23,7 +23,12 @@ const (
 	espOffset     = "1M" // as mtools take it
 )
 
-func TestBoot(t *testing.T) {
+// TestBoot runs the scenarios of every day.
+func TestBoot(t *testing.T) { runScenarios(t, false) }
+
+// runScenarios runs those that are for make soak, or those that are not.
+func runScenarios(t *testing.T, soak bool) {
+	t.Helper()
 	root, err := moduleRoot()
 	if err != nil {
 		t.Fatal(err)
@@ -39,15 +44,23 @@ func TestBoot(t *testing.T) {
 	// Two emulated machines at once, and no more than there are cores: their guests
 	// have timeouts of their own.
 	slots := make(chan struct{}, min(2, runtime.NumCPU()))
+	run := 0
 	for _, name := range names {
+		s := readScenario(t, name)
+		if s.soak != soak {
+			continue
+		}
+		run++
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
-			s := readScenario(t, name)
 			image := Image(t, s.image)
 			t.Parallel()
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			s.run(t, kerngate, image)
 		})
+	}
+	if run == 0 {
+		t.Fatal("no scenario to run")
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type scenario struct {
 	image     string            // a name that mkimage knows
 	kernel    string            // as in DebianImage.Kernel
+	soak      bool              // for make soak alone
 	firmware  bool              // boot through the image's own boot loader
 	entry     string            // the entry of systemd-boot; empty: its choice
 	append    []string          // kernel arguments, without the boot loader
@@ -134,6 +135,8 @@ func (s *scenario) set(key, value string) bool {
 		s.append = strings.Fields(value)
 	case key == "entry":
 		s.entry = value
+	case key == "when" && value == "soak":
+		s.soak = true
 	case key == "bootloader" && value == "own":
 		s.firmware = true
 	case key == "load-paths" && value == "as verified":

@@ -29,6 +29,7 @@ var asked = map[string]struct{ files, hooks map[string]string }{
 func TestBootRegenerate(t *testing.T) {
 	for i, s := range systems {
 		t.Run(s.suite+" "+s.generator, func(t *testing.T) {
+			t.Parallel()
 			sys := makeSystem(t, i)
 			sys.write(t, 0o644, asked[s.generator].files)
 			sys.write(t, 0o755, asked[s.generator].hooks)

@@ -1,0 +1,7 @@
+//go:build boot && soak
+
+package ext4
+
+import "testing"
+
+func TestSoakRealRootOverFeatureSets(t *testing.T) { realRootAgrees(t, featureSets()) }
