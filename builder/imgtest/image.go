@@ -2,12 +2,15 @@ package imgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"time"
 )
 
 // Newest is the kernel name that stands for the newest kernel of an image. Debian
@@ -36,7 +39,62 @@ func MakeImage(ctx context.Context, name string, log io.Writer) (DebianImage, er
 	if err != nil {
 		return DebianImage{}, fmt.Errorf("cannot make the %s image: %w", name, err)
 	}
-	return openImage(strings.TrimSuffix(string(out), "\n"))
+	dir := strings.TrimSuffix(string(out), "\n")
+	if err := keepImages(dir, time.Now()); err != nil {
+		fmt.Fprintf(log, "the cache of images stays as it is: %v\n", err)
+	}
+	return openImage(dir)
+}
+
+// unused is how long an image of another recipe is kept after its last use: it has half a
+// gigabyte and is made again in two minutes, and somebody may work on two branches. No test
+// runs for as long.
+const unused = 48 * time.Hour
+
+// keepImages notes that the image in dir is used now, and removes those of the same name
+// and another recipe that nobody uses any more, and what a build of one left when killed.
+func keepImages(dir string, now time.Time) error {
+	if err := os.Chtimes(dir, time.Time{}, now); err != nil {
+		return err
+	}
+	name := imageDir.FindStringSubmatch(filepath.Base(dir))
+	if name == nil {
+		return fmt.Errorf("%s is not called NAME-RECIPE", dir)
+	}
+	cache := filepath.Dir(dir)
+	entries, err := os.ReadDir(cache)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		other := imageDir.FindStringSubmatch(e.Name())
+		if other == nil || other[1] != name[1] || e.Name() == filepath.Base(dir) || !e.IsDir() {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil || now.Sub(info.ModTime()) < unused {
+			continue // gone already, or still wanted
+		}
+		if err := removeImage(filepath.Join(cache, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imageDir is NAME-RECIPE, with what mktemp adds while it is being made.
+var imageDir = regexp.MustCompile(`^(.+)-[0-9a-f]{16}(\.\w+)?$`)
+
+// removeImage takes the name away first: nobody finds half an image under it.
+func removeImage(dir string) error {
+	away, err := os.MkdirTemp(filepath.Dir(dir), "removed-")
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(dir, filepath.Join(away, "image")); err != nil {
+		return errors.Join(err, os.Remove(away))
+	}
+	return os.RemoveAll(away)
 }
 
 func openImage(dir string) (DebianImage, error) {
