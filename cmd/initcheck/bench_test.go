@@ -97,7 +97,7 @@ func benchRoot(b *testing.B) string {
 	if os.Geteuid() != 0 {
 		b.Fatal("the programs run in a chroot, which is root's: as another user, unshare --map-root-user make bench")
 	}
-	root := b.TempDir()
+	root := inMemory(b)
 	for _, dir := range []string{"bench", filepath.Dir(policy.Binary), filepath.Dir(policy.Stamp)} {
 		makeDir(b, filepath.Join(root, dir))
 	}
@@ -130,6 +130,23 @@ func benchRoot(b *testing.B) string {
 	swallow(b, filepath.Join(root, "run/systemd/journal/socket"))
 	swallow(b, filepath.Join(root, "run/systemd/notify"))
 	return root
+}
+
+// inMemory makes a directory in memory, as /run is on a node, if programs may run there.
+func inMemory(b *testing.B) string {
+	b.Helper()
+	const memory, noexec = "/dev/shm", 8 // ST_NOEXEC of statfs(2)
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(memory, &fs); err != nil || fs.Flags&noexec != 0 {
+		b.Logf("%s has no room for programs: what the checker writes goes to a disk", memory)
+		return b.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "kerngate-bench-")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // node lays down what a real node shows of itself, with its modules under the name of
