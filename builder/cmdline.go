@@ -77,21 +77,34 @@ func less(a, b []string) []string {
 
 func isEmpty(w bootentry.Want) bool { return len(w.Modules)+len(w.Initcalls) == 0 }
 
-// cmdlineSplices puts what a profile wants on every command line. Where anything is to
-// change, all that an earlier build added goes first, so that the order of names does not
-// tell of earlier profiles.
-func (s *surrounding) cmdlineSplices(p profiles.Profile, old *Manifest) ([]splice, []obstacle, error) {
-	want, ours := s.cmdlineWant(p), oldWords(old)
-	lacking := gaps(s.boot, want)
-	if len(lacking) == 0 && !hasStale(ours, want) {
-		return s.unchangedLines(ours), nil, nil
-	}
-	over := rootfs.NewOverlay(s.tree)
-	touched, refusals, err := withoutOurs(s.boot, ours, over)
+// bootSplices change what boot loaders read: first which entries there are and which one
+// starts, then the kernel command lines of those that are left.
+func (s *surrounding) bootSplices(p profiles.Profile, old *Manifest) ([]splice, []obstacle, error) {
+	menu, err := s.editMenus(p, old)
 	if err != nil {
 		return nil, nil, err
 	}
-	boot, err := bootentry.Read(over)
+	lines, bad, err := s.cmdlineSplices(p, old, menu)
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := menu.splicesOf(s, lines)
+	return out, append(menu.bad, bad...), err
+}
+
+// cmdlineSplices puts what a profile wants on every command line. Where anything is to
+// change, all that an earlier build added goes first, so that the order of names does not
+// tell of earlier profiles.
+func (s *surrounding) cmdlineSplices(p profiles.Profile, old *Manifest, menu *menuEdit) ([]splice, []obstacle, error) {
+	want, ours := s.cmdlineWant(p), oldWords(old)
+	if len(gaps(menu.boot, want)) == 0 && !hasStale(ours, want) {
+		return unchangedLines(menu.boot, ours), nil, nil
+	}
+	touched, refusals, err := withoutOurs(menu.boot, ours, menu.over)
+	if err != nil {
+		return nil, nil, err
+	}
+	boot, err := bootentry.Read(menu.over)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot read the boot entries: %w", err)
 	}
@@ -101,10 +114,10 @@ func (s *surrounding) cmdlineSplices(p profiles.Profile, old *Manifest) ([]splic
 		return nil, nil, fmt.Errorf("cannot change the kernel command lines: %w", err)
 	}
 	for _, e := range edits {
-		over.Write(e.Path, e.Data)
+		menu.over.Write(e.Path, e.Data)
 		touched[e.Path] = true
 	}
-	out, err := s.lineSplices(touched, over, added, lacking)
+	out, err := s.lineSplices(touched, menu.over, added, gaps(s.boot, want))
 	return out, lineObstacles(append(refusals, more...), want), err
 }
 
@@ -164,18 +177,16 @@ func withoutOurs(boot *bootentry.Config, ours map[string]bootentry.Want, over *r
 func (s *surrounding) lineSplices(touched map[string]bool, over *rootfs.Overlay, added, lacking map[string]bootentry.Want) ([]splice, error) {
 	var out []splice
 	for name := range touched {
-		one := splice{path: name, op: opSplice, added: words(added[name]), edit: &rootfs.Edit{Op: rootfs.Remove}}
+		one := splice{path: name, op: opSplice, added: words(added[name])}
 		one.reason, one.missed = "kernel command line: "+one.added, "its kernel command line lacks "+words(lacking[name])
 		if one.added == "" {
 			one.reason, one.missed = "the profile no longer asks for it", "its kernel command line has what the profile does not ask for"
 		}
-		data, err := rootfs.ReadFile(over, name, maxBootFile)
-		if err != nil && !isMissing(err) {
+		edit, err := s.editTo(over, name)
+		if err != nil {
 			return nil, err
 		}
-		if err == nil {
-			one.edit = &rootfs.Edit{Op: rootfs.WriteFile, Data: data}
-		}
+		one.edit = edit
 		out = append(out, one)
 	}
 	return out, nil
@@ -198,10 +209,10 @@ func lineObstacles(refusals []bootentry.Refusal, want bootentry.Want) []obstacle
 }
 
 // unchangedLines are the files that have all that an earlier build added.
-func (s *surrounding) unchangedLines(ours map[string]bootentry.Want) []splice {
+func unchangedLines(boot *bootentry.Config, ours map[string]bootentry.Want) []splice {
 	var out []splice
 	for name, w := range ours {
-		if slices.ContainsFunc(s.boot.Entries, func(b bootentry.Entry) bool { return b.Path == name }) {
+		if slices.ContainsFunc(boot.Entries, func(b bootentry.Entry) bool { return b.Path == name }) {
 			out = append(out, splice{path: name, op: opSplice, added: words(w), reason: "kernel command line: " + words(w)})
 		}
 	}

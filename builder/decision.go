@@ -30,25 +30,36 @@ type GateVerdict struct {
 	passable bool // with some command line it passes
 }
 
-// gate decides for every kernel of the tree.
+// gate decides for every kernel of the tree, once.
 func (s *surrounding) gate(p profiles.Profile) ([]GateVerdict, error) {
 	if len(p.Gate.Units) == 0 {
 		return nil, nil
 	}
-	rules, want := Policy(p), s.cmdlineWant(p)
-	var out []GateVerdict
-	for _, k := range s.kernels {
-		v := GateVerdict{Kernel: k.Release, Pass: true}
-		for _, line := range s.linesOf(k) {
-			facts, err := s.factsAtBoot(k, checkerLine(line, want))
-			if err != nil {
-				return nil, err
-			}
-			v.add(initcheck.Decide(facts, rules))
-		}
-		out = append(out, v)
+	if s.verdicts != nil {
+		return s.verdicts, nil
 	}
-	return out, nil
+	for _, k := range s.kernels {
+		v, err := s.verdict(p, k)
+		if err != nil {
+			return nil, err
+		}
+		s.verdicts = append(s.verdicts, v)
+	}
+	return s.verdicts, nil
+}
+
+// verdict decides for one kernel.
+func (s *surrounding) verdict(p profiles.Profile, k kernel.Kernel) (GateVerdict, error) {
+	rules, want := Policy(p), s.cmdlineWant(p)
+	v := GateVerdict{Kernel: k.Release, Pass: true}
+	for _, line := range s.linesOf(k) {
+		facts, err := s.factsAtBoot(k, checkerLine(line, want))
+		if err != nil {
+			return v, err
+		}
+		v.add(initcheck.Decide(facts, rules))
+	}
+	return v, nil
 }
 
 // add takes in the verdict for one command line; the first that refuses gives the reasons.

@@ -34,6 +34,10 @@ const maxManifest = 4 << 20
 // them on amd64, and 4096 at most elsewhere (COMMAND_LINE_SIZE).
 const maxAdded = 4096
 
+// maxMenu is the same for a boot menu: a few settings, and a title for each entry that was
+// cut out of one file.
+const maxMenu = 64 << 10
+
 // maxPinned is the same for a pin: dnf gets a glob for each range of digits.
 const maxPinned = 64 << 10
 
@@ -55,6 +59,7 @@ type ManifestEntry struct {
 	SHA256 string    `json:"sha256,omitempty"` // of a file's content, hex
 	Target string    `json:"target,omitempty"` // of a link
 	Added  string    `json:"added,omitempty"`  // to a file that is not ours: words, see splice
+	Menu   string    `json:"menu,omitempty"`   // changed in a boot menu that is not ours: words, see bootentry.Promotion
 	Reason string    `json:"reason"`
 }
 
@@ -112,6 +117,9 @@ func (e ManifestEntry) fault() string {
 	if e.isSplice() {
 		return e.spliceFault()
 	}
+	if e.Menu != "" {
+		return fmt.Sprintf("it says of %q, which is kerngate's own, what was changed in a boot menu", e.Path)
+	}
 	switch want := opOf(e.Path); {
 	case want == "":
 		return fmt.Sprintf("it lists %q, which kerngate never writes", e.Path)
@@ -128,7 +136,7 @@ func (e ManifestEntry) fault() string {
 
 // isSplice says whether the file is not ours.
 func (e ManifestEntry) isSplice() bool {
-	return e.Op == opSplice || e.Op == opTail || e.Op == opDrop || e.Op == opPin
+	return e.Op == opSplice || e.Op == opTail || e.Op == opDrop || e.Op == opPin || e.Op == opMenu
 }
 
 // spliceFault says what of an entry for a file of others cannot come from a build.
@@ -141,6 +149,10 @@ func (e ManifestEntry) spliceFault() string {
 		return fmt.Sprintf("operation for %q is %q, want %q", e.Path, e.Op, opOf(e.Path))
 	case len(e.Added) > maxAdded && (e.Op != opPin || len(e.Added) > maxPinned):
 		return fmt.Sprintf("what was added to %q has %d bytes, limit is %d", e.Path, len(e.Added), maxAdded)
+	case len(e.Menu) > maxMenu:
+		return fmt.Sprintf("what was changed in the boot menu of %q has %d bytes, limit is %d", e.Path, len(e.Menu), maxMenu)
+	case e.Menu != "" && e.Op != opSplice && e.Op != opMenu:
+		return fmt.Sprintf("operation for %q is %q, want %q or %q for a file of a boot menu", e.Path, e.Op, opSplice, opMenu)
 	case e.SHA256 != "" || e.Target != "" || e.Mode != "":
 		return fmt.Sprintf("%q belongs to somebody else, and still has a hash, a mode or a target", e.Path)
 	case e.Op == opDrop && !inModules:
@@ -149,6 +161,10 @@ func (e ManifestEntry) spliceFault() string {
 		return fmt.Sprintf("what was added to %q is %q, want words for a package manager", e.Path, e.Added)
 	case e.Op == opPin:
 		return ""
+	case e.Menu != "" && bootentry.CheckMenuWords(e.Path, e.Menu) != nil:
+		return fmt.Sprintf("what was changed in the boot menu of %q: %v", e.Path, bootentry.CheckMenuWords(e.Path, e.Menu))
+	case e.Op == opMenu && e.Menu == "":
+		return fmt.Sprintf("nothing was changed in the boot menu of %q, and it is listed", e.Path)
 	case (e.Op == opSplice) != (e.Added != "") || e.Added != words(parseWords(e.Added)) || strings.ContainsFunc(e.Added, oddInWords):
 		return fmt.Sprintf("what was added to %q is %q, want arguments of the kernel", e.Path, e.Added)
 	default:
@@ -177,7 +193,7 @@ func opOf(name string) rootfs.Op {
 		path.Dir(ManifestPath), path.Dir(policy.Binary), unit.Dir, path.Dir(unit.EnableLink):
 		return rootfs.Mkdir
 	}
-	for _, file := range slices.Concat(initramfs.OwnFiles(), bootentry.OwnFiles()) {
+	for _, file := range slices.Concat(initramfs.OwnFiles(), bootentry.OwnFiles(), bootentry.MenuFiles()) {
 		switch dir := path.Dir(file); {
 		case name == file && slices.Contains(bootentry.OwnFiles(), name):
 			return opSplice

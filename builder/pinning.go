@@ -31,9 +31,9 @@ func pinWant(p profiles.Profile) (pin.Want, error) {
 	return w, nil
 }
 
-// pinned is what keeps the package managers of a tree in the range of a profile: files
-// of our own, and words in files of others.
-func pinned(t rootfs.Tree, p profiles.Profile, old *Manifest) (own []wanted, out []splice, result pin.Result, err error) {
+// pinSplices keep the package managers of a tree in the range of a profile: by files of
+// our own, which are noted, and by words in files of others.
+func (s *surrounding) pinSplices(p profiles.Profile, old *Manifest) (out []splice, bad []obstacle, err error) {
 	added := map[string]string{}
 	for _, e := range old.entries() {
 		if e.Op == opPin {
@@ -42,24 +42,29 @@ func pinned(t rootfs.Tree, p profiles.Profile, old *Manifest) (own []wanted, out
 	}
 	want, err := pinWant(p)
 	if err != nil {
-		return nil, nil, result, err
+		return nil, nil, err
 	}
+	var result pin.Result
 	if want.Mode == pin.None {
-		result.Files, err = pin.Remove(t, added)
+		result.Files, err = pin.Remove(s.tree, added)
 	} else {
-		result, err = pin.Plan(t, want, added)
+		result, err = pin.Plan(s.tree, want, added)
 	}
 	if err != nil {
-		return nil, nil, result, fmt.Errorf("cannot pin the kernel: %w", err)
+		return nil, nil, fmt.Errorf("cannot pin the kernel: %w", err)
 	}
 	for _, f := range result.Files {
 		if f.Ours {
-			own = append(own, wanted{path: f.Path, op: rootfs.WriteFile, mode: f.Mode & fs.ModePerm, data: f.Data, reason: "keep " + f.Manager + " from kernels outside of the pin"})
+			s.own = append(s.own, wanted{path: f.Path, op: rootfs.WriteFile, mode: f.Mode & fs.ModePerm, data: f.Data, reason: "keep " + f.Manager + " from kernels outside of the pin"})
 		} else {
 			out = append(out, pinSplice(f))
 		}
 	}
-	return own, out, result, nil
+	for _, r := range result.Refusals {
+		bad = append(bad, obstacle{r.Path, r.Error(), orElse(r.Hint, "see to what the message names")})
+	}
+	s.pinWarnings = result.Warnings
+	return out, bad, nil
 }
 
 // pinSplice is a change to a package manager's own file.
@@ -75,15 +80,4 @@ func pinSplice(f pin.File) splice {
 		s.edit = &rootfs.Edit{Op: rootfs.WriteFile, Data: f.Data}
 	}
 	return s
-}
-
-// pinSplices are the changes to files of others.
-func (s *surrounding) pinSplices(p profiles.Profile, old *Manifest) ([]splice, []obstacle, error) {
-	_, out, result, err := pinned(s.tree, p, old)
-	var bad []obstacle
-	for _, r := range result.Refusals {
-		bad = append(bad, obstacle{r.Path, r.Error(), orElse(r.Hint, "see to what the message names")})
-	}
-	s.pinWarnings = result.Warnings
-	return out, bad, err
 }

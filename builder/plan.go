@@ -145,11 +145,6 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 	if err != nil {
 		return nil, nil, err
 	}
-	own, _, _, err := pinned(t, p, old)
-	if err != nil {
-		return nil, nil, err
-	}
-	files = append(files, own...)
 	s, err := look(t, p)
 	if err != nil {
 		return nil, nil, err
@@ -159,6 +154,7 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 	if err != nil {
 		return nil, nil, err
 	}
+	files = append(files, s.own...)
 	files, err = withManifest(t, files, splices, old, p, tool)
 	if err != nil {
 		return nil, nil, err

@@ -106,7 +106,11 @@ func (r *removal) compare(t rootfs.Tree) (*comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, text := range lostTexts(lost) {
+	menus, err := s.goneTexts(old)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range append(lostTexts(lost), menus...) {
 		c.warn(text)
 	}
 	if err := c.addSplices(splices); err != nil {

@@ -18,7 +18,8 @@ const (
 	opSplice rootfs.Op = "splice"
 	opTail   rootfs.Op = "tail"
 	opDrop   rootfs.Op = "drop"
-	opPin    rootfs.Op = "pin" // has words of ours for a package manager
+	opPin    rootfs.Op = "pin"  // has words of ours for a package manager
+	opMenu   rootfs.Op = "menu" // is of a boot menu; its kernel command lines have no words of ours
 )
 
 // splice is a change to a file that is not ours: its mode, owner and attributes stay.
@@ -26,24 +27,29 @@ type splice struct {
 	path   string // literal
 	op     rootfs.Op
 	added  string       // what of it is ours, for the manifest
+	menu   string       // what of a boot menu is ours, for the manifest
 	edit   *rootfs.Edit // nil where the file is as it should be
 	reason string
 	missed string // what the file lacks, for verify
 }
 
 func (s splice) entry() ManifestEntry {
-	return ManifestEntry{Path: s.path, Op: s.op, Added: s.added, Reason: s.reason}
+	e := ManifestEntry{Path: s.path, Op: s.op, Added: s.added, Menu: s.menu, Reason: s.reason}
+	if e.Op == opSplice && e.Added == "" && e.Menu != "" {
+		e.Op = opMenu
+	}
+	return e
 }
 
 // listed says whether the manifest tells of it: not once all of ours is taken out.
 func (s splice) listed() bool {
-	return s.op != "" && ((s.op != opSplice && s.op != opPin) || s.added != "")
+	return s.op != "" && ((s.op != opSplice && s.op != opPin && s.op != opMenu) || s.added != "" || s.menu != "")
 }
 
 // splices are all changes to files of others, with what stands in their way.
 func (s *surrounding) splices(p profiles.Profile, old *Manifest) (out []splice, bad []obstacle, err error) {
 	for _, part := range []func(profiles.Profile, *Manifest) ([]splice, []obstacle, error){
-		s.removedModules, s.ramdiskSplices, s.cmdlineSplices, s.pinSplices,
+		s.removedModules, s.ramdiskSplices, s.bootSplices, s.pinSplices,
 	} {
 		more, why, err := part(p, old)
 		if err != nil {

@@ -29,9 +29,13 @@ type surrounding struct {
 	external bool       // the kernel command line comes from elsewhere
 	indexes  map[string]*modprobe.Index
 	owners   map[string]packages.Package // by module directory
+	verdicts []GateVerdict               // see gate
 	now      time.Time                   // by which advisories have their age: the boot's is not known
-	// pinWarnings are what the room of pins says of the tree.
-	pinWarnings []string
+	// own are files of ours that depend on what else is in the tree; see splices.
+	own []wanted
+	// pinWarnings are what the room of pins says of the tree, menuNotes what that of boot
+	// entries says of the menus.
+	pinWarnings, menuNotes []string
 }
 
 // look reads the surroundings of a build. The caller closes them.
@@ -110,6 +114,10 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 			return nil, nil, fmt.Errorf("cannot tell what the gate will say: %w", err)
 		}
 		found, warnings = append(found, refused...), append(warnings, notes...)
+		if notes, err = s.menuWarnings(p); err != nil {
+			return nil, nil, err
+		}
+		warnings = append(warnings, notes...)
 	}
 	return found, warnings, nil
 }

@@ -135,7 +135,22 @@ func (v *Verification) addGate(s *surrounding, p profiles.Profile) error {
 		}
 	}
 	v.Gate = append(v.Gate, verdicts...)
-	return nil
+	return v.addMenus(s, p)
+}
+
+// addMenus holds against the gate's verdicts what the boot loaders start by default.
+func (v *Verification) addMenus(s *surrounding, p profiles.Profile) error {
+	if mode := p.Kernel.Pin.BootBelowFloor; mode == "" || mode == profiles.BootKeep || s.external {
+		return nil // a warning of the plan says what there is to say
+	}
+	fine, faults, err := s.menuDefaults(p)
+	for _, text := range fine {
+		v.Checks = append(v.Checks, Check{What: "boot menu", OK: true, Text: text})
+	}
+	for _, fault := range faults {
+		v.fail("boot menu", fault)
+	}
+	return err
 }
 
 // openPaths names the ways that stay open, a line for each kernel and way.

@@ -173,6 +173,8 @@ func (f *loaded) idle(merged Kernel) {
 	pins := said.Pin.Mode != "" && said.Pin.Mode != PinNone
 	report(pins && merged.Floor == "", "pin", " without a floor")
 	report(said.Pin.Ceiling != "" && !pins, "pin.ceiling", " without a pin")
+	boots := said.Pin.BootBelowFloor != "" && said.Pin.BootBelowFloor != BootKeep
+	report(boots && merged.Floor == "" && len(merged.Advisories)+len(said.listed) == 0, "pin.boot_below_floor", " without a floor or advisories")
 	if len(merged.Advisories) == 0 && len(said.listed) == 0 {
 		const why = " without advisories"
 		report(said.AcceptFixed, "accept_fixed", why)
@@ -202,6 +204,9 @@ type kernelForm struct {
 }
 
 func (k Kernel) canonical() *kernelForm {
+	if k.Pin.BootBelowFloor == BootKeep {
+		k.Pin.BootBelowFloor = "" // which is the same
+	}
 	if len(k.Advisories) == 0 && k.Pin == (Pin{}) {
 		return nil
 	}

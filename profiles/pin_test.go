@@ -13,8 +13,11 @@ func TestStricterPin(t *testing.T) {
 		{"none does not loosen", Pin{Mode: PinFloor}, Pin{Mode: PinNone}, Pin{Mode: PinFloor}},
 		{"exact is stricter than branch", Pin{Mode: PinBranch}, Pin{Mode: PinExact}, Pin{Mode: PinExact}},
 		{"branch is stricter than floor", Pin{Mode: PinBranch}, Pin{Mode: PinFloor}, Pin{Mode: PinBranch}},
-		{"lower ceiling", Pin{PinFloor, "8.0"}, Pin{PinFloor, "7.2"}, Pin{PinFloor, "7.2"}},
-		{"ceiling stays", Pin{PinFloor, "7.2"}, Pin{Mode: PinBranch}, Pin{PinBranch, "7.2"}},
+		{"lower ceiling", Pin{Mode: PinFloor, Ceiling: "8.0"}, Pin{Mode: PinFloor, Ceiling: "7.2"}, Pin{Mode: PinFloor, Ceiling: "7.2"}},
+		{"ceiling stays", Pin{Mode: PinFloor, Ceiling: "7.2"}, Pin{Mode: PinBranch}, Pin{Mode: PinBranch, Ceiling: "7.2"}},
+		{"demote is stricter than nothing", Pin{}, Pin{BootBelowFloor: BootDemote}, Pin{BootBelowFloor: BootDemote}},
+		{"remove is stricter than demote", Pin{BootBelowFloor: BootDemote}, Pin{BootBelowFloor: BootRemove}, Pin{BootBelowFloor: BootRemove}},
+		{"keep does not loosen", Pin{Mode: PinFloor, BootBelowFloor: BootRemove}, Pin{BootBelowFloor: BootKeep}, Pin{Mode: PinFloor, BootBelowFloor: BootRemove}},
 	} {
 		if got := stricterPin(c.a, c.b); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)

@@ -260,7 +260,7 @@ func TestWishes(t *testing.T) {
 	c := read(t, memory{"/etc/hostname": nil})
 	for name, w := range map[string]bootentry.Wish{
 		"no mode":            {Allowed: []string{newKernel}},
-		"allowed and barred": {Allowed: []string{newKernel}, Barred: []string{newKernel}, Mode: bootentry.KeepEntries},
+		"allowed and barred": {Allowed: []string{newKernel}, Barred: []string{newKernel}, Mode: bootentry.DemoteEntries},
 	} {
 		if _, err := c.Promote(w); err == nil {
 			t.Errorf("%s: no error", name)

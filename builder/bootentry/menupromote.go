@@ -18,7 +18,6 @@ type Mode string
 const (
 	RemoveEntries Mode = "remove" // they go
 	DemoteEntries Mode = "demote" // they stay, and start only when somebody chooses them
-	KeepEntries   Mode = "keep"   // only the default is seen to
 )
 
 // Wish is which kernels may start.
@@ -31,8 +30,8 @@ type Wish struct {
 }
 
 func (w Wish) check() error {
-	if !slices.Contains([]Mode{RemoveEntries, DemoteEntries, KeepEntries}, w.Mode) {
-		return fmt.Errorf("mode is %q, want %q, %q or %q", w.Mode, RemoveEntries, DemoteEntries, KeepEntries)
+	if w.Mode != RemoveEntries && w.Mode != DemoteEntries {
+		return fmt.Errorf("mode is %q, want %q or %q", w.Mode, RemoveEntries, DemoteEntries)
 	}
 	for _, release := range w.Allowed {
 		if slices.Contains(w.Barred, release) {
@@ -58,12 +57,14 @@ type Promotion struct {
 // MenuFiles lists the paths of the files that [Config.Promote] may make.
 func MenuFiles() []string { return []string{grubDefaultDropIn} }
 
+const grubDefaultFile = "/etc/default/grub"
+
 const grubDefaultDropIn = "/etc/default/grub.d/zz-kerngate-default.cfg"
 
 // Promote makes every boot loader start the first kernel of w.Allowed that it has an
 // entry for, and removes or demotes the entries of w.Barred. Entries that start no
-// Linux kernel stay. A Linux kernel of which neither is said is refused by name, unless
-// the mode is to keep. The result has been evaluated again: a loader that would still
+// Linux kernel stay. A Linux kernel of which neither is said is refused by name where
+// entries are removed, or where it starts after a failure. The result has been evaluated again: a loader that would still
 // start something else is among the refusals.
 func (c *Config) Promote(w Wish) (Promotion, error) {
 	if err := w.check(); err != nil {
@@ -213,16 +214,14 @@ func (p *promoting) satisfied(m LoaderMenu, t int) bool {
 	if m.Unknown || len(m.Default) == 0 {
 		return false
 	}
-	return p.wish.Mode == KeepEntries || !slices.ContainsFunc(m.Fallback, func(n int) bool { return p.barred(m.Items[n]) })
+	return !slices.ContainsFunc(m.Fallback, func(n int) bool { return p.barred(m.Items[n]) })
 }
 
 // cutOut takes the barred entries of one loader out, or says why it cannot be.
 func (p *promoting) cutOut(m LoaderMenu) error {
-	if p.wish.Mode != KeepEntries {
-		for _, i := range m.Items {
-			if p.stranger(i) {
-				p.refuse(i, "it starts a Linux kernel of which nothing says whether it may", "remove the entry, or name the kernel's image after its release")
-			}
+	for n, i := range m.Items {
+		if p.stranger(i) && (p.wish.Mode == RemoveEntries || slices.Contains(m.Fallback, n)) {
+			p.refuse(i, "it starts a Linux kernel of which nothing says whether it may", "remove the entry, or name the kernel's image after its release")
 		}
 	}
 	if p.target(m) < 0 {
@@ -404,7 +403,7 @@ func (p *promoting) grubTemplate(c *Config) error {
 		return nil
 	}
 	dropIns := strings.Contains(string(program), "/default/grub.d/")
-	files := []string{"/etc/default/grub"}
+	files := []string{grubDefaultFile}
 	if dropIns {
 		names, err := r.files(path.Dir(grubDefaultDropIn), ".cfg")
 		if err != nil {

@@ -9,9 +9,6 @@ import (
 
 // cutGrub takes the barred entries out of GRUB's scripts, and out of its fallbacks.
 func (p *promoting) cutGrub(m LoaderMenu, g *grubRoot) error {
-	if p.wish.Mode == KeepEntries {
-		return nil
-	}
 	cut := map[*grubItem]bool{}
 	if p.wish.Mode == RemoveEntries {
 		p.markCut(g.menu, cut)

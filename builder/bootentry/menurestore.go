@@ -49,6 +49,91 @@ func (c *Config) Restore(added map[string]string) ([]Edit, []Refusal, error) {
 	return edits, refusals, nil
 }
 
+// Gone gives of the words of a [Promotion] those that stay true: of entries that are not
+// in the menu again, and, as long as there are any, of settings that went with them.
+// Kernels is as for [Config.Menu].
+func (c *Config) Gone(added, kernels map[string]string) (map[string]string, error) {
+	menu, err := c.Menu(kernels)
+	if err != nil {
+		return nil, err
+	}
+	back := map[[2]string]bool{}
+	for _, m := range menu.Loaders {
+		for _, i := range m.Items {
+			back[[2]string{i.Path, i.Title}] = true
+		}
+	}
+	out := map[string]string{}
+	entries := 0
+	for name, text := range added {
+		var words []string
+		for word := range strings.FieldsSeq(text) {
+			s, err := parseMenuWord(word)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			if s.name != "gone" || back[[2]string{name, s.now}] {
+				continue
+			}
+			if words = append(words, word); !s.wasSetting() {
+				entries++
+			}
+		}
+		if len(words) > 0 {
+			out[name] = strings.Join(words, " ")
+		}
+	}
+	if entries == 0 {
+		clear(out)
+	}
+	return out, nil
+}
+
+// wasSetting says whether what is gone is a setting, not an entry.
+func (s menuWord) wasSetting() bool {
+	name, _, found := strings.Cut(s.now, "=")
+	return found && slices.Contains(menuSettings(), name) || strings.HasPrefix(s.now, "MENU DEFAULT of ")
+}
+
+// menuSettings are the settings that Promote may change.
+func menuSettings() []string {
+	return []string{"menu", "default", "preferred", "fallback", "ontimeout", "onerror", "saved_entry", "next_entry", "prev_saved_entry", "GRUB_DEFAULT"}
+}
+
+// CheckMenuWords says what of the words of a [Promotion] for one file cannot be of
+// Promote's making. Which files it changes goes by their names: those that [Config.Restore]
+// would find a setting in, and those that are an entry themselves.
+func CheckMenuWords(name, words string) error {
+	if !isMenuFile(name) {
+		return fmt.Errorf("%s is no file of a boot menu", name)
+	}
+	for word := range strings.SplitSeq(words, " ") {
+		odd := func(r rune) bool {
+			return !strings.ContainsRune("_=,%+-.~", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+		}
+		if strings.ContainsFunc(word, odd) {
+			return fmt.Errorf("%q is no change of a boot menu: want percent-encoded words", word)
+		}
+		if _, err := parseMenuWord(word); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isMenuFile(name string) bool {
+	base, dir := strings.ToLower(path.Base(name)), strings.ToLower(path.Dir(name))
+	switch {
+	case name == grubDefaultFile, base == "grubenv", base == "loader.conf", slices.Contains(syslinuxNames(), base):
+		return true
+	case strings.HasSuffix(dir, "/loader/entries"):
+		return strings.HasSuffix(base, ".conf")
+	case rootfs.Below(name, "/etc"):
+		return false
+	}
+	return strings.HasSuffix(base, ".cfg") || strings.HasSuffix(base, ".efi")
+}
+
 // menuWord is one change of a setting.
 type menuWord struct {
 	name, now, was string
@@ -62,8 +147,7 @@ func parseMenuWord(word string) (s menuWord, err error) {
 	if s.now, err = url.QueryUnescape(now); err == nil {
 		s.was, err = url.QueryUnescape(was)
 	}
-	if err == nil && (!found || !slices.Contains([]string{"gone", "menu", "default", "preferred", "fallback", "ontimeout", "onerror",
-		"saved_entry", "next_entry", "prev_saved_entry", "GRUB_DEFAULT"}, name)) {
+	if err == nil && (!found || name != "gone" && !slices.Contains(menuSettings(), name)) {
 		err = fmt.Errorf("want SETTING=NOW or SETTING=NOW,WAS")
 	}
 	if err != nil {
