@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -27,13 +28,14 @@ type menuEdit struct {
 	words   map[string]string // what of it is ours, by path, for the manifest
 	reasons map[string]string // by path
 	missed  string            // what the menus lack, for verify
+	kept    map[string][]byte // files of ours from earlier builds, by path
 	bad     []obstacle
 }
 
 // editMenus takes out of the boot menus what an earlier build put in, and puts in what the
 // profile wants: that kernels start which the gate lets through.
 func (s *surrounding) editMenus(p profiles.Profile, old *Manifest) (*menuEdit, error) {
-	m := &menuEdit{over: rootfs.NewOverlay(s.tree), boot: s.boot, words: map[string]string{}, reasons: map[string]string{}}
+	m := &menuEdit{over: rootfs.NewOverlay(s.tree), boot: s.boot, words: map[string]string{}, reasons: map[string]string{}, kept: map[string][]byte{}}
 	if err := m.takeBack(s, old); err != nil {
 		return nil, err
 	}
@@ -52,21 +54,14 @@ func (s *surrounding) editMenus(p profiles.Profile, old *Manifest) (*menuEdit, e
 // takeBack restores the settings that an earlier build changed. What it cut out stays in
 // the manifest, since nothing here brings it back.
 func (m *menuEdit) takeBack(s *surrounding, old *Manifest) error {
-	added, own := map[string]string{}, false
+	added := menuWords(old)
+	var own []ManifestEntry
 	for _, e := range old.entries() {
-		if e.Menu != "" {
-			added[e.Path] = e.Menu
-		}
 		if slices.Contains(bootentry.MenuFiles(), e.Path) {
-			literal, err := rootfs.ResolveParent(s.tree, e.Path)
-			if err != nil && !isMissing(err) {
-				return err
-			}
-			m.over.Remove(literal)
-			own = true
+			own = append(own, e)
 		}
 	}
-	if len(added) == 0 && !own {
+	if len(added)+len(own) == 0 {
 		return nil
 	}
 	m.missed = "its boot menu has what the profile does not ask for"
@@ -82,9 +77,41 @@ func (m *menuEdit) takeBack(s *surrounding, old *Manifest) error {
 		return err
 	}
 	for name := range m.words {
-		m.reasons[name] = "boot menu: what is gone from it, kerngate took out"
+		m.reasons[name] = menuReason(m.words[name], "")
+	}
+	for _, e := range own {
+		if err := m.takeOwn(s, e); err != nil {
+			return err
+		}
 	}
 	return m.readAgain()
+}
+
+// takeOwn removes a file of ours that holds the default of menus yet to be written, unless
+// it was made for entries that are gone: nobody can tell any more what it must say.
+func (m *menuEdit) takeOwn(s *surrounding, e ManifestEntry) error {
+	literal, err := rootfs.ResolveParent(s.tree, e.Path)
+	if err != nil && !isMissing(err) {
+		return err
+	}
+	data, err := rootfs.ReadFile(s.tree, literal, maxAdded)
+	if err == nil && len(m.words) > 0 && hash(data) == e.SHA256 {
+		m.kept[e.Path] = data
+		return nil
+	}
+	m.over.Remove(literal)
+	return nil
+}
+
+// menuWords is what an earlier build changed in boot menus, by path.
+func menuWords(old *Manifest) map[string]string {
+	out := map[string]string{}
+	for _, e := range old.entries() {
+		if e.Menu != "" {
+			out[e.Path] = e.Menu
+		}
+	}
+	return out
 }
 
 func (m *menuEdit) write(edits []bootentry.Edit) {
@@ -122,28 +149,50 @@ func (m *menuEdit) promote(s *surrounding, wish bootentry.Wish) error {
 			m.bad = append(m.bad, o)
 		}
 	}
-	if s.menuNotes = append(s.menuNotes, got.Notes...); len(got.Edits) == 0 {
-		return nil
-	}
+	s.menuNotes = append(s.menuNotes, got.Notes...)
 	m.write(got.Edits)
 	for _, e := range got.Edits {
 		if slices.Contains(bootentry.MenuFiles(), e.Path) {
-			s.own = append(s.own, wanted{path: e.Path, op: rootfs.WriteFile, mode: 0o644, data: e.Data, reason: "boot menu: keep the default when the menu is written anew"})
+			m.kept[e.Path] = e.Data
 			delete(m.reasons, e.Path)
-			continue
-		}
-		m.reasons[e.Path] = "boot menu: start kernel " + wish.Allowed[0] + " unless somebody chooses another"
-		if e.Delete {
-			m.reasons[e.Path] = "boot menu: no entry for a kernel that the gate refuses; its image stays"
 		}
 	}
+	for name, data := range m.kept {
+		data = append([]byte(wish.Header), withoutComments(data)...)
+		s.own = append(s.own, wanted{path: name, op: rootfs.WriteFile, mode: 0o644, data: data, reason: "boot menu: keep the default when the menu is written anew"})
+	}
 	for name, words := range got.Added {
-		m.words[name] = strings.TrimPrefix(m.words[name]+" "+words, " ")
+		m.words[name] = goneFirst(m.words[name] + " " + words)
+		m.reasons[name] = menuReason(m.words[name], wish.Allowed[0])
 		if err := bootentry.CheckMenuWords(name, m.words[name]); err != nil {
 			m.bad = append(m.bad, obstacle{name, "the boot menu is to be changed there, and could not be changed back: " + err.Error(), "move what it says of the default entry to the boot loader's main configuration"})
 		}
 	}
 	return m.readAgain()
+}
+
+// withoutComments drops the header of another profile.
+func withoutComments(data []byte) []byte {
+	for len(data) > 0 && data[0] == '#' {
+		_, data, _ = bytes.Cut(data, []byte("\n"))
+	}
+	return data
+}
+
+// goneFirst puts the words for what does not come back before the others, so that their
+// order does not tell of how many builds there were.
+func goneFirst(words string) string {
+	list := strings.Fields(words)
+	slices.SortStableFunc(list, func(a, b string) int { return first(strings.HasPrefix(a, "gone="), strings.HasPrefix(b, "gone=")) })
+	return strings.Join(slices.Compact(list), " ")
+}
+
+// menuReason says what words in the manifest are for.
+func menuReason(words, release string) string {
+	if strings.HasPrefix(words, "gone=") {
+		return "boot menu: no entries for kernels that the gate refuses; their images stay"
+	}
+	return "boot menu: start kernel " + release + " unless somebody chooses another"
 }
 
 // menuWish says which kernels a boot menu may start, the newest first. There is none to
@@ -376,13 +425,7 @@ func (s *surrounding) editTo(over rootfs.Tree, name string) (*rootfs.Edit, error
 
 // goneTexts says what a revert does not bring back into the boot menus.
 func (s *surrounding) goneTexts(old *Manifest) ([]string, error) {
-	added := map[string]string{}
-	for _, e := range old.entries() {
-		if e.Menu != "" {
-			added[e.Path] = e.Menu
-		}
-	}
-	gone, err := s.boot.Gone(added, imagesOf(s.kernels))
+	gone, err := s.boot.Gone(menuWords(old), imagesOf(s.kernels))
 	if err != nil {
 		return nil, err
 	}

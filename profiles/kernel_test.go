@@ -97,14 +97,15 @@ func TestKernelDigest(t *testing.T) {
 		return p.Digest()
 	}
 	seen := map[string]string{digest(""): "nothing"}
-	for _, lines := range []string{"", "kernel.accept_fixed = true", "kernel.accept_mitigated = true", "kernel.unknown = \"pass\"", "kernel.max_age = 3", "kernel.max_age = 4", "kernel.max_age = 3\nkernel.stale = \"warn\""} {
+	for _, lines := range []string{"", "kernel.accept_fixed = true", "kernel.accept_mitigated = true", "kernel.unknown = \"pass\"", "kernel.max_age = 3", "kernel.max_age = 4", "kernel.max_age = 3\nkernel.stale = \"warn\"",
+		"kernel.pin.boot_below_floor = \"demote\"", "kernel.pin.boot_below_floor = \"remove\""} {
 		d := digest(copyFail + lines)
 		if before, found := seen[d]; found {
 			t.Errorf("%q has the digest of %q", lines, before)
 		}
 		seen[d] = lines
 	}
-	if digest(copyFail) != digest(copyFail+"kernel.unknown = \"refuse\"\nkernel.accept_fixed = false") {
+	if digest(copyFail) != digest(copyFail+"kernel.unknown = \"refuse\"\nkernel.accept_fixed = false\nkernel.pin.boot_below_floor = \"keep\"") {
 		t.Error("defaults that are said change the digest")
 	}
 	p, err := LoadBytes("p", []byte("schema = 1\nname = \"p\"\ndescription = \"d\"\n"+copyFail))
