@@ -18,7 +18,7 @@ var shipped embed.FS
 const suffix = ".toml"
 
 // tables are the embedded files that are no profiles.
-var tables = []string{"modules", "sideeffects"}
+var tables = []string{"inference", "modules", "sideeffects"}
 
 // Limits of extends.
 const (

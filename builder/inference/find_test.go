@@ -1,0 +1,262 @@
+package inference_test
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kerngate/kerngate/builder/imgtest"
+	"github.com/kerngate/kerngate/builder/inference"
+	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/profiles"
+)
+
+func tree(t *testing.T, files map[string]string) rootfs.Tree {
+	t.Helper()
+	dir := t.TempDir()
+	if err := imgtest.WriteFiles(dir, 0o644, files); err != nil {
+		t.Fatal(err)
+	}
+	d, err := rootfs.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func find(t *testing.T, files map[string]string) []inference.Unit {
+	t.Helper()
+	units, err := inference.Find(tree(t, files), profiles.KnownServers())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return units
+}
+
+// service is a unit that runs a command.
+func service(command string) string { return "[Service]\nExecStart=" + command + "\n" }
+
+// TestCommands has a unit app.service for each command, and wants the server that it starts.
+func TestCommands(t *testing.T) {
+	files := map[string]string{
+		"opt/run.sh":          "#!/bin/bash\nset -e\n# vllm serve is below\ncd /srv && source venv/bin/activate\nMODEL=x\nif true; then\n  exec vllm serve \"$MODEL\" --port 8000\nfi\n",
+		"opt/nested.sh":       "#!/bin/sh\n/opt/run.sh\n",
+		"opt/loop.sh":         "#!/bin/sh\n/opt/loop.sh\n",
+		"opt/var.sh":          "#!/bin/sh\nDAEMON=/usr/bin/ollama\n$DAEMON serve &\n",
+		"opt/backup.sh":       "#!/bin/sh\ntar c /var/lib/ollama # ollama serve\necho \"vllm serve\"\n",
+		"opt/server.py":       "#!/usr/bin/env python3\nimport os\nfrom vllm import LLM\n",
+		"opt/plain.py":        "import vllm_free\nimport json\n",
+		"usr/local/bin/start": "#!/bin/sh\nllama-server -m x\n",
+		"opt/compose.yaml":    "services:\n  web:\n    image: nginx\n  llm:\n    image: \"${TAG:-vllm/vllm-openai:latest}\"\n",
+		"opt/web.yaml":        "services:\n  web:\n    image: nginx\n",
+		"opt/pod.yaml":        "spec:\n  containers:\n  - image: ghcr.io/huggingface/text-generation-inference:3\n",
+		"etc/default/llm":     "# BIN=/usr/bin/nginx\nBIN=\"/opt/bin/llama-server\"\n",
+	}
+	for _, c := range []struct{ name, command, want string }{
+		{"program", "/usr/local/bin/ollama serve", "Ollama"},
+		{"prefixes", "-@!/usr/bin/llama-server llama --host ::", "llama.cpp"},
+		{"without a path", "tritonserver --model-repository=/m", "Triton"},
+		{"subcommand missing", "/usr/local/bin/ollama pull llama3", ""},
+		{"subcommand behind options", "/usr/bin/lmdeploy --debug serve api_server x", "LMDeploy"},
+		{"glob of programs", "/opt/models/mistral-7b.llamafile --server", "llamafile"},
+		{"virtual environment", "/opt/venv/bin/vllm serve x", "vLLM"},
+		{"module", "/usr/bin/python3 -m vllm.entrypoints.openai.api_server --model x", "vLLM"},
+		{"module without a blank", "/usr/bin/python3.12 -u -msglang.launch_server", "SGLang"},
+		{"module with a like name", "/usr/bin/python3 -m vllmx.server", ""},
+		{"script of a virtual environment", "/opt/venv/bin/python /opt/venv/bin/vllm serve x", "vLLM"},
+		{"script of Python", "/usr/bin/python3 /opt/server.py", "vLLM"},
+		{"script of Python by itself", "/opt/server.py --port 1", "vLLM"},
+		{"script of Python that has nothing", "/usr/bin/python3 /opt/plain.py", ""},
+		{"text of Python", `/usr/bin/python3 -c "import os; from vllm import LLM; LLM('x')"`, "vLLM"},
+		{"shell", `/bin/sh -c "cd /srv && exec vllm serve x"`, "vLLM"},
+		{"login shell", `/bin/bash -lc 'source venv/bin/activate; python -m sglang.launch_server'`, "SGLang"},
+		{"shell in a shell", `/bin/sh -c "bash -c 'llama-server -m x'"`, "llama.cpp"},
+		{"shell with a comment", `/bin/sh -c "sleep 1 # vllm serve"`, ""},
+		{"shell that says so", `/bin/sh -c "echo starting vllm"`, ""},
+		{"pipe", `/bin/sh -c "llama-server | logger"`, "llama.cpp"},
+		{"substitution", `/bin/sh -c "X=$(tabby serve)"`, "Tabby"},
+		{"assignment", `/bin/sh -c "CUDA_VISIBLE_DEVICES=0 vllm serve x"`, "vLLM"},
+		{"variable of the shell", "/opt/var.sh", "Ollama"},
+		{"script", "/opt/run.sh", "vLLM"},
+		{"script by its shell", "/bin/bash -e /opt/run.sh", "vLLM"},
+		{"script that runs a script", "/opt/nested.sh", "vLLM"},
+		{"script that runs itself", "/opt/loop.sh", ""},
+		{"script without a path", "start", "llama.cpp"},
+		{"script that only talks", "/opt/backup.sh", ""},
+		{"env", "/usr/bin/env HF_HOME=/m vllm serve x", "vLLM"},
+		{"numactl", "/usr/bin/numactl -N 0 -m 0 /opt/bin/llama-server -m x", "llama.cpp"},
+		{"wrappers of wrappers", "/usr/bin/nice -n 5 /usr/bin/env A=b bash -c 'exec trtllm-serve x'", "TensorRT-LLM"},
+		{"uv", "/root/.local/bin/uv run --with vllm vllm serve x", "vLLM"},
+		{"conda", "/opt/conda/bin/conda run -n llm --no-capture-output python -m vllm.entrypoints.api_server", "vLLM"},
+		{"unknown starter", "/opt/bin/supervise --restart vllm serve x", "vLLM"},
+		{"unknown starter of a module", "/opt/bin/launcher -m vllm.entrypoints.openai.api_server", "vLLM"},
+		{"mentioned only", "/usr/bin/exporter --target vllm --job ollama", ""},
+		{"docker run", "/usr/bin/docker run --rm --gpus all -p 8000:8000 vllm/vllm-openai:v0.9 --model x", "vLLM"},
+		{"registry and digest", "/usr/bin/podman run registry.local:5000/mirror/vllm/vllm-openai@sha256:0123", "vLLM"},
+		{"NIM", "/usr/bin/docker run nvcr.io/nim/meta/llama-3.1-8b-instruct:1.3", "NVIDIA NIM"},
+		{"program in a container", "/usr/bin/docker run --rm ubuntu llama-server -m x", "llama.cpp"},
+		{"entrypoint", "/usr/bin/docker run --entrypoint vllm local/image serve x", "vLLM"},
+		{"shell in a container", "/usr/bin/docker run ubuntu bash -c 'vllm serve x'", "vLLM"},
+		{"docker start", "/usr/bin/docker start -a ollama", "Ollama"},
+		{"container's name", "/usr/bin/podman run --name=vllm local/image", "vLLM"},
+		{"network's name", "/usr/bin/docker run --network vllm nginx", ""},
+		{"docker pull", "/usr/bin/docker pull vllm/vllm-openai", ""},
+		{"docker exec", "/usr/bin/docker exec vllm nvidia-smi", ""},
+		{"docker rm", "/usr/bin/docker rm -f ollama", ""},
+		{"another image", "/usr/bin/docker run nginx", ""},
+		{"docker compose", "/usr/bin/docker compose -f /opt/compose.yaml up -d", "vLLM"},
+		{"docker compose of others", "/usr/bin/docker compose -f /opt/web.yaml up", ""},
+		{"docker compose down", "/usr/bin/docker compose -f /opt/compose.yaml down", ""},
+		{"podman kube play", "/usr/bin/podman kube play --replace /opt/pod.yaml", "TGI"},
+		{"systemd-run", "/usr/bin/systemd-run --scope vllm serve x", "vLLM"},
+		{"several commands", "/bin/true ; -/usr/bin/tritonserver", "Triton"},
+		{"continued", "/bin/sh -c \\\n  # a comment\n 'exec \\\n vllm serve x'", "vLLM"},
+		{"variable", "${BIN} --host ::\nEnvironmentFile=-/etc/default/llm", "llama.cpp"},
+		{"variable of several words", "/usr/bin/env $CMD\nEnvironment=\"CMD=vllm serve x\" A=b", "vLLM"},
+		{"compose in the working directory", "/usr/bin/docker compose up\nWorkingDirectory=/opt", "vLLM"},
+		{"web server", "/usr/sbin/nginx -g 'daemon off;'", ""},
+		{"nothing", "", ""},
+		{"quotes that do not end", `/bin/sh -c "vllm serve`, "vLLM"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			all := map[string]string{"etc/systemd/system/app.service": service(c.command)}
+			for name, text := range files {
+				all[name] = text
+			}
+			got := ""
+			for _, u := range find(t, all) {
+				got += u.Server
+				if !strings.HasPrefix(u.Evidence[0], "/etc/systemd/system/app.service:") {
+					t.Errorf("evidence is %q", u.Evidence)
+				}
+			}
+			if got != c.want {
+				t.Errorf("%q starts %q, want %q", c.command, got, c.want)
+			}
+		})
+	}
+}
+
+// describe is one line of what matters.
+func describe(u inference.Unit) string {
+	state := ""
+	if u.Masked {
+		state = " masked"
+	}
+	if len(u.EnabledBy) > 0 {
+		state += " by " + strings.Join(u.EnabledBy, ", ")
+	}
+	return fmt.Sprintf("%s %s %s %s: %s%s", u.Manager, u.Kind, u.Name, u.Path, u.Server, state)
+}
+
+// TestFind wants of one rich tree all units and nothing else.
+func TestFind(t *testing.T) {
+	const vllm, nginx = "/opt/venv/bin/vllm serve x", "/usr/sbin/nginx"
+	const sys, etc, user = "usr/lib/systemd/system/", "etc/systemd/system/", "usr/lib/systemd/user/"
+	const alice, quad = "home/alice/.config/", "etc/containers/systemd/"
+	units := find(t, map[string]string{
+		"lib":        "-> usr/lib",
+		"etc/passwd": "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\nbob:x:1001:1001::/home/alice:/bin/sh\nx:x:1:1::/:/bin/sh\nshort\n",
+		// A vendor's unit, enabled; one overridden by something harmless; one that a drop-in changes.
+		sys + "ollama.service":                      service("/usr/bin/ollama serve"),
+		etc + "default.target.wants/ollama.service": "-> /usr/lib/systemd/system/ollama.service",
+		sys + "web.service":                         service(vllm),
+		etc + "web.service":                         service(nginx),
+		sys + "app.service":                         service(nginx),
+		etc + "app.service.d/10-x.conf":             "[Service]\nExecStart=\nExecStart=" + vllm + "\n",
+		sys + "calm.service":                        service(vllm),
+		etc + "calm.service.d/10-x.conf":            "[Service]\nExecStart=\nExecStart=" + nginx + "\n",
+		sys + "vllm.service":                        service(vllm),
+		etc + "vllm.service":                        "-> /dev/null",
+		sys + "nginx.service":                       service(nginx),
+		sys + "docker-registry.service":             service("/usr/bin/registry"),
+		sys + "ollamaish.service":                   service(nginx),
+		// A template with two instances, one of them of its own file; an alias; a link out.
+		etc + "model@.service":                          service("/usr/bin/llama-server -m %i"),
+		etc + "multi-user.target.wants/model@a.service": "-> ../model@.service",
+		etc + "model@b.service":                         service(nginx),
+		etc + "llm.service":                             "-> srv.service",
+		etc + "srv.service":                             service(vllm),
+		etc + "linked.service":                          "-> /opt/x/linked.service",
+		"opt/x/linked.service":                          service(vllm),
+		etc + "dangling.service":                        "-> /opt/x/none.service",
+		// Sockets: of a service, with a name of its own, of a template, of nothing of interest.
+		sys + "local-ai.socket":                      "[Socket]\nListenStream=8080\n",
+		sys + "local-ai.service":                     service("/usr/bin/local-ai"),
+		etc + "sockets.target.wants/local-ai.socket": "-> /usr/lib/systemd/system/local-ai.socket",
+		sys + "front.socket":                         "[Socket]\nListenStream=1\nService=srv.service\n",
+		sys + "model.socket":                         "[Socket]\nListenStream=2\nAccept=yes\n",
+		sys + "nginx.socket":                         "[Socket]\nListenStream=3\n",
+		// Runtimes.
+		sys + "docker.service":  service("/usr/bin/dockerd"),
+		sys + "docker.socket":   "[Socket]\nListenStream=/run/docker.sock\n",
+		sys + "kubelet.service": service("/usr/bin/kubelet"),
+		// Quadlets.
+		quad + "qwen.container":                            "[Container]\nImage=docker.io/vllm/vllm-openai:latest\n[Install]\nWantedBy=default.target\n",
+		quad + "web.container":                             "[Container]\nImage=docker.io/nginx\n",
+		quad + "sub/tpl@.container":                        "[Container]\nImage=base.image\n[Install]\nWantedBy=default.target\n",
+		quad + "sub/tpl@one.container":                     "-> tpl@.container",
+		quad + "base.image":                                "[Image]\nImage=quay.io/ramalama/cuda:latest\n",
+		quad + "other.container":                           "[Container]\nServiceName=chat\nImage=x\nExec=llama-server -m /m\n",
+		quad + "pods.kube":                                 "[Kube]\nYaml=pods.yaml\n",
+		quad + "pods.yaml":                                 "spec:\n  containers:\n    - image: lmsysorg/sglang:latest\n",
+		quad + "ollama.pod":                                "[Pod]\nPodName=x\n",
+		quad + "masked.container":                          "[Container]\nImage=vllm/vllm-openai\n",
+		etc + "masked.service":                             "-> /dev/null",
+		quad + "dropped.container":                         "[Container]\nImage=nginx\n",
+		quad + "dropped.container.d/x.conf":                "[Container]\nImage=ollama/ollama\n",
+		"etc/containers/systemd/users/rootless.container":  "[Container]\nImage=ollama/ollama\n",
+		"etc/containers/systemd/users/1000/only.container": "[Container]\nImage=ollama/ollama\n",
+		// Users.
+		user + "lemond.service":                                    service("/usr/bin/lemond"),
+		alice + "systemd/user/chat.service":                        service("%h/bin/koboldcpp --model x"),
+		alice + "systemd/user/default.target.wants/lemond.service": "-> /usr/lib/systemd/user/lemond.service",
+		alice + "containers/systemd/tgi.container":                 "[Container]\nImage=x\n",
+	})
+	got := []string{}
+	for _, u := range units {
+		got = append(got, describe(u))
+	}
+	want := strings.Split(strings.TrimSpace(wantFound), "\n")
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for _, u := range units {
+		if len(u.Evidence) == 0 || u.EnabledBy == nil || len(u.DropIns) == 0 || u.DropIns[0] != u.Name || (path.Ext(u.Name) == ".socket") != (u.Kind == inference.Socket) {
+			t.Errorf("%+v", u)
+		}
+	}
+}
+
+const wantFound = `
+system service app.service /usr/lib/systemd/system/app.service: vLLM
+`
+
+func TestLimits(t *testing.T) {
+	large := strings.Repeat("# a comment\n", 1<<20/12+1)
+	if _, err := inference.Find(tree(t, map[string]string{"etc/systemd/system/x.service": large}), profiles.KnownServers()); err == nil || !strings.Contains(err.Error(), "limit is 1048576") {
+		t.Errorf("a unit above the limit: %v", err)
+	}
+	// What is in the way of nobody: links in circles, scripts without end, odd homes.
+	units := find(t, map[string]string{
+		"etc/systemd/system/a.service":       "-> b.service",
+		"etc/systemd/system/b.service":       "-> a.service",
+		"etc/systemd/system/c.service":       service("/opt/c.sh"),
+		"opt/c.sh":                           "#!/bin/sh\n" + strings.Repeat("x=$x$x$x$x\n", 1000) + "/opt/c.sh\n",
+		"etc/systemd/system/d.service.d":     "-> d.service.d",
+		"etc/systemd/system/d.service":       service("/bin/true"),
+		"etc/systemd/system/e.service.d/x":   "",
+		"etc/containers/systemd/loop":        "-> .",
+		"etc/passwd":                         "x:x:1:1::/proc/self:/bin/sh\ny:x:1:1::../..:/bin/sh\n",
+		"etc/systemd/system/f.service.wants": "no directory",
+	})
+	if len(units) > 0 {
+		t.Errorf("found %v, want nothing", units)
+	}
+	if units := find(t, map[string]string{"etc/hosts": ""}); len(units) > 0 {
+		t.Errorf("in a tree without units: %v", units)
+	}
+}
