@@ -40,7 +40,7 @@ type Facts struct {
 	Initramfs     []InitramfsFacts    `json:"initramfs"`
 	LoadPaths     []LoadPath          `json:"load_paths"`   // of all modules of interest, by kernel and module
 	SideEffects   []sideeffect.Effect `json:"side_effects"` // who would miss a module of interest
-	Units         []unit.Installed    `json:"units"`        // inference units
+	Units         []UnitFacts         `json:"units"`        // inference servers, and what starts containers and pods
 	Kerngate      *BuildFacts         `json:"kerngate,omitempty"`
 }
 
@@ -101,7 +101,7 @@ func Inspect(target *image.Target) (*Facts, error) {
 	if err := f.readSurrounding(t); err != nil {
 		return nil, err
 	}
-	if f.Units, err = inferenceUnits(t); err != nil {
+	if f.Units, err = readUnits(t); err != nil {
 		return nil, err
 	}
 	old, err := readManifest(t)
@@ -172,15 +172,6 @@ func (f *Facts) addKernel(s *surrounding, k kernel.Kernel) {
 	for i, info := range profiles.KnownModules() {
 		f.Modules[i].States[k.Release] = k.StateBy(config, info.Name, info.Config)
 	}
-}
-
-// inferenceUnits looks for the units that the shipped node profile gates.
-func inferenceUnits(t rootfs.Tree) ([]unit.Installed, error) {
-	p, err := profiles.Load("llm-node")
-	if err != nil {
-		return nil, fmt.Errorf("cannot load the shipped profile: %w", err)
-	}
-	return unit.FindInstalled(t, p.Gate.Units)
 }
 
 // maxOSRelease bounds os-release, which has a dozen short lines.

@@ -109,6 +109,11 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 		for _, c := range conflicts {
 			found = append(found, obstacle{c.Path, c.Why, "remove the file from the image"})
 		}
+		missed, excepted, err := ungated(s.tree, p)
+		if err != nil {
+			return nil, nil, err
+		}
+		found, warnings = append(found, missed...), append(warnings, excepted...)
 		refused, notes, err := s.gateObstacles(p)
 		if err != nil {
 			return nil, nil, fmt.Errorf("cannot tell what the gate will say: %w", err)

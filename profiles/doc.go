@@ -1,5 +1,5 @@
 // Package profiles reads the files that say what kerngate does to an image, ships
-// five of them, and holds the table of kernel modules that they may name.
+// seven of them, and holds the table of kernel modules that they may name.
 //
 // # A profile
 //
@@ -33,6 +33,7 @@
 //
 //	[gate]
 //	units = ["my-model.service", "my-model@.service", "my-model-.service"]
+//	except = ["whisper-client.service"]     # may start whatever the gate says: names, or globs of * and ?
 //	recheck = "start"                       # the default; or "boot"
 //	harden = true                           # the default; false leaves the units their address families
 //	breach = "stop"                         # the default; or "report" or "ignore": a module loaded later
@@ -65,7 +66,9 @@
 //
 // units names the services and sockets that the checker holds back: exact names,
 // templates (my-model@.service) and prefixes (my-model-.service, which stands for every
-// my-model-….service, see systemd.unit(5)). recheck says when the checker
+// my-model-….service, see systemd.unit(5)). The builder refuses an image with an inference
+// server that they do not stand for, by the table of [KnownServers], unless except has it;
+// a word of except that takes nothing out of the gate is an error. recheck says when the checker
 // decides: "boot" once, "start" again at each start of a unit, because a module can
 // be loaded later. harden keeps the services from opening sockets of the families that
 // lead to the modules. breach says what happens when a module with refuse_if "loaded" is
@@ -97,7 +100,7 @@
 // file that they are about lacks them. So a file can add to what it
 // extends and cannot take from it, not even by saying less: refuse_if = ["loaded"] on a
 // module that the other file refuses as builtin too leaves both. To weaken a profile,
-// write another. Only accept adds up too and is not stricter for it. Reasons are joined
+// write another. Only accept and except add up too and are not stricter for it. Reasons are joined
 // with ", ". Units keep the order in which they are first seen, the extended files' first.
 //
 // # What is left out

@@ -1,6 +1,9 @@
 package profiles
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // Gate says which units the checker holds back, and what else it does.
 type Gate struct {
@@ -8,6 +11,9 @@ type Gate struct {
 	// prefixes ("vllm-.service"), in first-seen order. Empty: the profile, and all
 	// that it extends, has no [gate]. Such a profile is a part for others.
 	Units []string `json:"units"`
+	// Except are names and globs of units that look like inference servers and may start
+	// whatever the gate says, sorted. They change nothing that is written.
+	Except []string `json:"except"`
 	// Recheck is RecheckStart or RecheckBoot, also where Units is empty.
 	Recheck string `json:"recheck"`
 	// Harden takes from the units what leads to the modules: address families.
@@ -50,8 +56,9 @@ const (
 
 // gateFields are the keys of [gate].
 var gateFields = []field{
-	{key: "units", kind: kindStrings, required: true, check: checkUnit, max: maxUnits, min: 1,
+	{key: "units", kind: kindStrings, check: checkUnit, max: maxUnits, min: 1,
 		empty: "name a unit, or leave [gate] out of a profile that others extend"},
+	{key: "except", kind: kindStrings, check: checkExcept, max: maxUnits},
 	{key: "recheck", kind: kindString, check: oneOf(RecheckStart, RecheckBoot)},
 	{key: "harden", kind: kindBoolean},
 	{key: "breach", kind: kindString, check: oneOf(string(BreachStop), string(BreachReport), string(BreachIgnore))},
@@ -64,13 +71,16 @@ var gateFields = []field{
 type gatePart struct {
 	Gate
 	line                     int
+	excepts                  []mention
+	lacksUnits               bool // there is [gate], and the key is not in it
 	saysHarden, saysOverride bool
 }
 
 // gateOf takes over [gate]. What is of a wrong type reads as absent.
 func gateOf(values map[string]any, at *node) gatePart {
-	g := gatePart{line: at.line}
+	g := gatePart{line: at.line, lacksUnits: values != nil && values["units"] == nil}
 	g.Units = stringsOf(values["units"])
+	g.excepts = extendsOf(values["except"], at.at("except"))
 	g.Recheck = stringOf(values["recheck"])
 	g.Harden, g.saysHarden = values["harden"].(bool)
 	g.Breach = Breach(stringOf(values["breach"]))
@@ -84,7 +94,7 @@ func gateOf(values map[string]any, at *node) gatePart {
 // that is refused, off is stricter than a reboot: it serves nobody, and does not loop.
 // An override weakens the gate, so one file that says no decides.
 func mergeGate(parts []gatePart) Gate {
-	g := Gate{Units: []string{}}
+	g := Gate{Units: []string{}, Except: []string{}}
 	seen := make(map[string]bool)
 	hardens, softens := false, false
 	for _, p := range parts {
@@ -94,12 +104,17 @@ func mergeGate(parts []gatePart) Gate {
 				g.Units = append(g.Units, u)
 			}
 		}
+		for _, e := range p.excepts {
+			g.Except = append(g.Except, e.text)
+		}
 		hardens, softens = hardens || p.Harden, softens || p.saysHarden && !p.Harden
 		g.BootAssessment = g.BootAssessment || p.BootAssessment
 		g.Recheck = stricter(g.Recheck, p.Recheck, RecheckStart, RecheckBoot)
 		g.Breach = stricter(g.Breach, p.Breach, BreachStop, BreachReport, BreachIgnore)
 		g.OnRefuse = stricter(g.OnRefuse, p.OnRefuse, OnRefusePowerOff, OnRefuseReboot, OnRefuseBlock)
 	}
+	slices.Sort(g.Except)
+	g.Except = slices.Compact(g.Except)
 	g.Harden = hardens || !softens
 	g.Override = agreed(parts, func(p gatePart) (allows, decides bool) { return p.Override, p.saysOverride })
 	g.Recheck = cmp.Or(g.Recheck, RecheckStart)

@@ -8,7 +8,7 @@ import (
 // TestGateOfTwo merges what two files say, in both orders: the strictest wins.
 func TestGateOfTwo(t *testing.T) {
 	gate := func(change func(*Gate)) Gate {
-		g := Gate{Units: []string{"a.service"}, Recheck: RecheckStart, Harden: true, Breach: BreachStop, OnRefuse: OnRefuseBlock}
+		g := Gate{Units: []string{"a.service"}, Except: []string{}, Recheck: RecheckStart, Harden: true, Breach: BreachStop, OnRefuse: OnRefuseBlock}
 		change(&g)
 		return g
 	}

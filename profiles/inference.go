@@ -71,8 +71,8 @@ func decodeServers(text string) ([]Server, error) {
 // The forms of the table's words. A word that can stand for anything would find anything.
 var (
 	nameWord    = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]+$`)
-	programForm = regexp.MustCompile(`^[a-zA-Z0-9*][a-zA-Z0-9._*-]+( [a-z]+)?$`)
-	moduleForm  = regexp.MustCompile(`^[a-z0-9_]{3,}(\.[a-z0-9_]+)*$`)
+	programForm = regexp.MustCompile(`^[a-zA-Z0-9*][a-zA-Z0-9._*-]*( [a-z]+)?$`)
+	pythonForm  = regexp.MustCompile(`^[a-z0-9_]{3,}(\.[a-z0-9_]+)*$`)
 	imageForm   = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*[a-z0-9*](/[a-z0-9._*-]+)*$`)
 )
 
@@ -95,7 +95,7 @@ func (s Server) check() error {
 		}
 	}
 	return firstError(checkForms("name", s.Names, nameWord), checkForms("program", s.Programs, programForm),
-		checkForms("module", s.Modules, moduleForm), checkForms("image", s.Images, imageForm))
+		checkForms("module", s.Modules, pythonForm), checkForms("image", s.Images, imageForm))
 }
 
 func checkForms(what string, values []string, form *regexp.Regexp) error {

@@ -251,6 +251,10 @@ func (l *loader) profile(root *loaded) (Profile, error) {
 			fmt.Sprintf("are %d with those of extends, want at most %d", len(p.Gate.Units), maxUnits)})
 	}
 	root.idle(p.Kernel)
+	root.vainExcepts(p.Gate.Units)
+	if root.gate.lacksUnits && len(p.Gate.Units) == 0 {
+		root.findings = append(root.findings, Finding{root.shown, root.gate.line, "gate.units", "is required"})
+	}
 	var all Findings
 	for _, f := range l.files {
 		f.findings.sortByLine()

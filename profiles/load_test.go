@@ -32,7 +32,7 @@ func TestLoadRefuses(t *testing.T) {
 	if err := os.Symlink("fifo.toml", "link.toml"); err != nil {
 		t.Fatal(err)
 	}
-	shippedNames := "; shipped are copy-fail, dirty-frag, fragnesia, llm-node, llm-node-patched, page-cache-family; a path has a slash or ends in .toml"
+	shippedNames := "; shipped are copy-fail, dirty-frag, fragnesia, llm-kube, llm-node, llm-node-patched, page-cache-family; a path has a slash or ends in .toml"
 	for name, want := range map[string]string{
 		"dir.toml":     "profile dir.toml is a directory, want a regular file",
 		"./fifo.toml":  "profile ./fifo.toml is a fifo, want a regular file",

@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestShipped compares each shipped profile, flattened, with testdata/NAME.json.
 func TestShipped(t *testing.T) {
-	if got, want := Names(), []string{"copy-fail", "dirty-frag", "fragnesia", "llm-node", "llm-node-patched", "page-cache-family"}; !slices.Equal(got, want) {
+	if got, want := Names(), []string{"copy-fail", "dirty-frag", "fragnesia", "llm-kube", "llm-node", "llm-node-patched", "page-cache-family"}; !slices.Equal(got, want) {
 		t.Fatalf("Names() is %v, want %v", got, want)
 	}
 	for _, name := range Names() {

@@ -3,6 +3,7 @@ package inference
 import (
 	"cmp"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -30,15 +31,16 @@ const (
 
 // Unit is a unit of the tree that starts what the table knows.
 type Unit struct {
-	Name      string               `json:"name"`       // as its manager knows it
-	Path      string               `json:"path"`       // the file that defines it
-	Kind      Kind                 `json:"kind"`       //
-	Manager   string               `json:"manager"`    // System or User
-	Server    string               `json:"server"`     // as the table calls it: "vLLM"
-	Class     profiles.ServerClass `json:"class"`      //
-	Evidence  []string             `json:"evidence"`   // what tells of it; never empty
-	EnabledBy []string             `json:"enabled_by"` // what starts it without anybody's doing
-	Masked    bool                 `json:"masked"`     // it cannot be started
+	Name      string               `json:"name"`             // as its manager knows it
+	Path      string               `json:"path"`             // the file that defines it
+	Kind      Kind                 `json:"kind"`             //
+	Manager   string               `json:"manager"`          // System or User
+	Server    string               `json:"server"`           // as the table calls it: "vLLM"
+	Class     profiles.ServerClass `json:"class"`            //
+	Evidence  []string             `json:"evidence"`         // what tells of it; never empty
+	EnabledBy []string             `json:"enabled_by"`       // what starts it without anybody's doing
+	Masked    bool                 `json:"masked"`           // it cannot be started
+	Starts    string               `json:"starts,omitempty"` // the service that a socket starts
 
 	// DropIns are the names whose drop-in directories its manager reads for it, without
 	// the ".d".
@@ -52,11 +54,7 @@ func Find(t rootfs.Tree, table []profiles.Server) ([]Unit, error) {
 	if err := f.look(System, systemDirs, quadletDirs); err != nil {
 		return nil, fmt.Errorf("cannot read the units of the system: %w", err)
 	}
-	var users []string
-	for _, dir := range quadletDirs {
-		users = append(users, path.Join(dir, quadletUsers))
-	}
-	if err := f.look(User, userDirs, users); err != nil {
+	if err := f.users(); err != nil {
 		return nil, fmt.Errorf("cannot read the units of users: %w", err)
 	}
 	homes, err := f.homes()
@@ -75,6 +73,33 @@ type finder struct {
 	*reader
 	table []profiles.Server
 	found []Unit
+}
+
+// users looks at the units of all users, and at the quadlets that are for one user.
+func (f *finder) users() error {
+	var shared, own []string
+	for _, dir := range quadletDirs {
+		dir = path.Join(dir, quadletUsers)
+		shared = append(shared, dir)
+		_, entries, err := f.list(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e.Type == fs.ModeDir && isNumber(e.Name) {
+				own = append(own, path.Join(dir, e.Name))
+			}
+		}
+	}
+	if err := f.look(User, userDirs, shared); err != nil {
+		return err
+	}
+	for _, dir := range own {
+		if err := f.look(User, userDirs, []string{dir}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // homes lists the home directories of /etc/passwd (passwd(5)), each once.
@@ -300,13 +325,14 @@ func (l *looker) service(name string) error {
 	return nil
 }
 
-// byName notes a name that the table knows. Units of containers and pods are known by
-// their exact names only: docker-registry.service is no Docker.
+// byName notes a name that the table knows: one that begins with a word of it, or one of its
+// units, or one that a template or prefix among them stands for.
 func (l *looker) byName(u *Unit, names []string, m *matcher) *profiles.Server {
 	for _, name := range names {
 		s := m.name(strings.TrimSuffix(name, path.Ext(name)))
 		for i := range l.table {
-			if s == nil && slices.Contains(l.table[i].Units, name) {
+			known := func(n string) bool { return slices.Contains(l.table[i].Units, n) }
+			if s == nil && slices.ContainsFunc(DropInNames(name), known) {
 				s = &l.table[i]
 			}
 		}
@@ -443,6 +469,7 @@ func (l *looker) socket(name string) error {
 	u := l.newUnit(name, f, Socket)
 	m := &matcher{reader: l.finder.reader, table: l.table, vars: variables{}, left: maxCommands}
 	started := l.starts(name, settings)
+	u.Starts = started
 	if server := l.servers[started]; server != nil {
 		u.note("it starts %s", started)
 		u.Server, u.Class, u.Masked = server.Server, server.Class, u.Masked || server.Masked

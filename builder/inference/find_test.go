@@ -233,6 +233,31 @@ func TestFind(t *testing.T) {
 
 const wantFound = `
 system service app.service /usr/lib/systemd/system/app.service: vLLM
+system quadlet chat.service /etc/containers/systemd/other.container: llama.cpp
+system service docker.service /usr/lib/systemd/system/docker.service: Docker
+system socket docker.socket /usr/lib/systemd/system/docker.socket: Docker
+system quadlet dropped.service /etc/containers/systemd/dropped.container: Ollama
+system socket front.socket /usr/lib/systemd/system/front.socket: vLLM
+system service kubelet.service /usr/lib/systemd/system/kubelet.service: kubelet
+system service linked.service /etc/systemd/system/linked.service: vLLM
+system service local-ai.service /usr/lib/systemd/system/local-ai.service: LocalAI by /usr/lib/systemd/system/local-ai.socket
+system socket local-ai.socket /usr/lib/systemd/system/local-ai.socket: LocalAI by /etc/systemd/system/sockets.target.wants/local-ai.socket
+system socket model.socket /usr/lib/systemd/system/model.socket: llama.cpp
+system service model@.service /etc/systemd/system/model@.service: llama.cpp
+system service model@a.service /etc/systemd/system/model@.service: llama.cpp by /etc/systemd/system/multi-user.target.wants/model@a.service
+system quadlet ollama-pod.service /etc/containers/systemd/ollama.pod: Ollama
+system service ollama.service /usr/lib/systemd/system/ollama.service: Ollama by /etc/systemd/system/default.target.wants/ollama.service
+system quadlet pods.service /etc/containers/systemd/pods.kube: SGLang
+system quadlet qwen.service /etc/containers/systemd/qwen.container: vLLM by /etc/containers/systemd/qwen.container: WantedBy=default.target
+system service srv.service /etc/systemd/system/srv.service: vLLM
+system quadlet tpl@.service /etc/containers/systemd/sub/tpl@.container: RamaLama
+system quadlet tpl@one.service /etc/containers/systemd/sub/tpl@one.container: RamaLama by /etc/containers/systemd/sub/tpl@one.container: WantedBy=default.target
+system service vllm.service /etc/systemd/system/vllm.service: vLLM masked
+user service lemond.service /usr/lib/systemd/user/lemond.service: Lemonade by /home/alice/.config/systemd/user/default.target.wants/lemond.service
+user quadlet rootless.service /etc/containers/systemd/users/rootless.container: Ollama
+user quadlet only.service /etc/containers/systemd/users/1000/only.container: Ollama
+user service chat.service /home/alice/.config/systemd/user/chat.service: KoboldCpp
+user quadlet tgi.service /home/alice/.config/containers/systemd/tgi.container: TGI
 `
 
 func TestLimits(t *testing.T) {

@@ -73,7 +73,7 @@ type quadletSet struct {
 func readQuadlets(r *reader, dirs []string) (*quadletSet, error) {
 	set := &quadletSet{scope: &scope{reader: r, dropIns: map[string][]string{}}, files: map[string]string{}, all: map[string]*quadlet{}}
 	for _, dir := range dirs {
-		if err := set.walk(dir, slices.Contains(quadletDirs, dir), maxDepth); err != nil {
+		if err := set.walk(dir, maxDepth); err != nil {
 			return nil, err
 		}
 	}
@@ -85,9 +85,9 @@ func readQuadlets(r *reader, dirs []string) (*quadletSet, error) {
 	return set, nil
 }
 
-// walk takes the quadlets of a directory and of those below it. Of a directory of the
-// system, what is for users is left out.
-func (s *quadletSet) walk(dir string, system bool, depth int) error {
+// walk takes the quadlets of a directory and of those below it, but of those that are for
+// other users.
+func (s *quadletSet) walk(dir string, depth int) error {
 	literal, entries, err := s.list(dir)
 	if err != nil || depth == 0 || slices.Contains(s.dirs, literal) {
 		return err
@@ -100,8 +100,8 @@ func (s *quadletSet) walk(dir string, system bool, depth int) error {
 		switch {
 		case isDropIns:
 			s.dropIns[path.Join(literal, stem)] = append(s.dropIns[path.Join(literal, stem)], name)
-		case e.Type == fs.ModeDir && (!system || e.Name != quadletUsers):
-			if err := s.walk(name, false, depth-1); err != nil {
+		case e.Type == fs.ModeDir && !isForOthers(dir, e.Name):
+			if err := s.walk(name, depth-1); err != nil {
 				return err
 			}
 		case isQuadlet && s.files[e.Name] == "":
@@ -110,6 +110,17 @@ func (s *quadletSet) walk(dir string, system bool, depth int) error {
 	}
 	return nil
 }
+
+// isForOthers says whether a directory holds what another manager reads: users' below the
+// system's, and one user's below that of all.
+func isForOthers(dir, name string) bool {
+	if slices.Contains(quadletDirs, dir) {
+		return name == quadletUsers
+	}
+	return path.Base(dir) == quadletUsers && isNumber(name)
+}
+
+func isNumber(name string) bool { return name != "" && strings.Trim(name, "0123456789") == "" }
 
 func (s *quadletSet) loadQuadlet(name, file string) error {
 	ext := path.Ext(name)

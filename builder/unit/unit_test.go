@@ -256,53 +256,6 @@ func TestConflictsLimit(t *testing.T) {
 	}
 }
 
-func TestFindInstalled(t *testing.T) {
-	files := map[string]string{
-		"usr/lib/systemd/system/vllm.service":                        "",
-		"etc/systemd/system/vllm.service":                            "-> /dev/null",
-		"usr/lib/systemd/system/vllm@.service":                       "",
-		"etc/systemd/system/vllm@qwen.service":                       "",
-		"usr/local/lib/systemd/system/vllm-big.service":              "",
-		"usr/lib/systemd/system/ollama.service":                      "-> vllm.service",
-		"usr/lib/systemd/system/tgi.service/x":                       "",
-		"usr/lib/systemd/system/vllm-x.timer":                        "",
-		"usr/lib/systemd/system/vllmish.service":                     "",
-		"usr/lib/systemd/system/nginx.service":                       "",
-		"etc/systemd/system/multi-user.target.wants/ollama.service":  "-> /usr/lib/systemd/system/ollama.service",
-		"usr/lib/systemd/system/vllm-.service.d/50-kerngate.conf":    "x",
-		"etc/systemd/system/vllm.service.d/50-kerngate.conf":         "x",
-		"usr/lib/systemd/system/ollama.service.d/50-kerngate.conf":   "x",
-		"usr/lib/systemd/system/not-there.service.d/50-kerngate.con": "x",
-		"lib": "-> usr/lib",
-	}
-	found, err := unit.FindInstalled(tree(t, files), []string{"vllm.service", "vllm@.service", "vllm-.service", "ollama.service", "tgi.service", "nope.service"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, u := range found {
-		state := " open"
-		if u.Gated {
-			state = " gated"
-		}
-		if filepath.Base(u.Path) != u.Name {
-			t.Errorf("%s lies at %s", u.Name, u.Path)
-		}
-		got = append(got, u.Path+state)
-	}
-	want := `/usr/lib/systemd/system/ollama.service gated
-/usr/local/lib/systemd/system/vllm-big.service gated
-/etc/systemd/system/vllm.service open
-/usr/lib/systemd/system/vllm@.service open
-/etc/systemd/system/vllm@qwen.service open`
-	if strings.Join(got, "\n") != want {
-		t.Errorf("found\n%s\nwant\n%s", strings.Join(got, "\n"), want)
-	}
-	if found, err := unit.FindInstalled(tree(t, map[string]string{"etc/hosts": ""}), []string{"vllm.service"}); len(found) > 0 || err != nil {
-		t.Errorf("in a tree without units: %v, %v", found, err)
-	}
-}
-
 func TestSystemdVersion(t *testing.T) {
 	for _, c := range []struct{ name, file, want string }{
 		{"Debian 12", "lib/systemd/libsystemd-shared-252.so", "252"},

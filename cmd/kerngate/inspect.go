@@ -10,8 +10,10 @@ import (
 
 	"github.com/kerngate/kerngate/builder"
 	"github.com/kerngate/kerngate/builder/image"
+	"github.com/kerngate/kerngate/builder/inference"
 	"github.com/kerngate/kerngate/builder/kernel"
 	"github.com/kerngate/kerngate/initcheck/advisory"
+	"github.com/kerngate/kerngate/profiles"
 )
 
 func newInspect(u *ui) *cobra.Command {
@@ -83,17 +85,36 @@ func showFacts(u *ui, f *builder.Facts) {
 	}
 	showBoot(u, f)
 	for _, unit := range f.Units {
-		state := "not gated"
-		if unit.Gated {
-			state = "gated"
-		}
-		u.printf("unit          %s, %s\n", unit.Path, state)
+		u.printf("unit          %s\n", unitText(unit))
 	}
 	if f.Kerngate == nil {
 		u.printf("kerngate      not in it\n")
 	} else {
 		u.printf("kerngate      %s, profile %s (%s)\n", f.Kerngate.Tool, f.Kerngate.Profile, f.Kerngate.Digest)
 	}
+}
+
+// unitText says of a unit whether something holds it back, what it is, how that shows, and
+// whether it starts by itself.
+func unitText(f builder.UnitFacts) string {
+	state := "not gated"
+	switch {
+	case f.Gated:
+		state = "gated"
+	case f.Masked:
+		state = "masked"
+	case f.Class != profiles.ClassInference:
+		state = "not gated (" + string(f.Class) + ")"
+	}
+	starts := "not enabled"
+	if len(f.EnabledBy) > 0 {
+		starts = "enabled"
+	}
+	what := string(f.Kind)
+	if f.Manager == inference.User {
+		what = "user " + what
+	}
+	return fmt.Sprintf("%s, %s: %s %s, %s, %s (%s)", f.Path, state, what, f.Name, starts, f.Server, strings.Join(f.Evidence, "; "))
 }
 
 // makeOf is who built a kernel, and from which package it is.

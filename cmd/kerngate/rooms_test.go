@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"builder/packages":         {"builder/rootfs"},
 	"builder/pin":              {"builder/rootfs"},
 	"builder/sideeffect":       {"builder/rootfs", "builder/packages", "profiles"},
+	"builder/inference":        {"builder/rootfs", "profiles"},
 	"builder/kernel":           {"builder/rootfs", "builder/packages", "initcheck/kver"},
 	"builder/image":            {"builder/rootfs", "builder/ext4", "builder/fat", "builder/undo"},
 	"builder":                  {"builder/", "profiles", "initcheck"},
