@@ -68,8 +68,8 @@ func problemMonitor() File {
 	return File{Path: problemMonitorPath, Data: b.Bytes(), Reason: "have node-problem-detector ask for the verdict"}
 }
 
-// Where node-feature-discovery reads local features, and what we call ours. The name is a
-// prefix of the labels up to version 0.13.
+// Where node-feature-discovery reads local features, and what we call ours. The name is no
+// part of the labels, but before version 0.10.
 const (
 	featureDir  = "/etc/kubernetes/node-feature-discovery/features.d"
 	featureCopy = featureDir + "/initcheck"
