@@ -110,9 +110,9 @@ func patchedInitrd(t *testing.T, disk, original string) string {
 }
 
 // patience is how long a machine may live: trying every load path takes longer than
-// the boot.
+// the boot, and so may what programs of packages do in it.
 func (s *scenario) patience() time.Duration {
-	if s.probes() {
+	if s.probes() || len(s.packages) > 0 {
 		return 3 * DefaultTimeout
 	}
 	return DefaultTimeout
@@ -153,6 +153,9 @@ func (s *scenario) disk(t *testing.T, kerngate, original string) (string, Cells)
 			t.Fatal(err)
 		}
 	}
+	for _, name := range s.packages {
+		unpackPackage(t, dir, name)
+	}
 	const disk = "disk.raw"
 	var predicted Cells
 	if s.profile == "" {
@@ -173,6 +176,18 @@ func (s *scenario) disk(t *testing.T, kerngate, original string) (string, Cells)
 	}
 	judge(t, dir, disk)
 	return filepath.Join(dir, disk), predicted
+}
+
+// unpackPackage gets a package from where apt of this machine gets its own, and unpacks it
+// into the directory NAME. Nothing is installed, and no script of it runs.
+func unpackPackage(t *testing.T, dir, name string) {
+	t.Helper()
+	command(t, dir, "apt-get", "-q", "download", name)
+	files, err := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("package %s: %d files, %v, want one", name, len(files), err)
+	}
+	command(t, dir, "dpkg-deb", "--extract", files[0], name)
 }
 
 // patch writes a patched copy of the original.

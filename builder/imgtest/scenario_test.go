@@ -23,6 +23,7 @@ type scenario struct {
 	profile   string            // name, or a file of the archive; empty: not patched
 	accept    string            // a word for --accept
 	predict   bool              // load paths must be as kerngate verify says
+	packages  []string          // of Debian, unpacked for edit in directories of their names
 	edit      string            // debugfs commands run on the root after apply
 	console   []expectation     // held against every console line
 	report    []expectation     // held against every line of the report
@@ -133,6 +134,8 @@ func (s *scenario) set(key, value string) bool {
 		s.accept = value
 	case key == "append":
 		s.append = strings.Fields(value)
+	case key == "packages":
+		s.packages = strings.Fields(value)
 	case key == "entry":
 		s.entry = value
 	case key == "when" && value == "soak":
