@@ -15,6 +15,7 @@ import (
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/initcheck"
 	"github.com/kerngate/kerngate/initcheck/advisory"
+	"github.com/kerngate/kerngate/initcheck/policy"
 	"github.com/kerngate/kerngate/initcheck/probe"
 	"github.com/kerngate/kerngate/profiles"
 	"github.com/kerngate/kerngate/profiles/advisories"
@@ -53,7 +54,7 @@ func (s *surrounding) verdict(p profiles.Profile, k kernel.Kernel) (GateVerdict,
 	rules, want := Policy(p), s.cmdlineWant(p)
 	v := GateVerdict{Kernel: k.Release, Pass: true}
 	for _, line := range s.linesOf(k) {
-		facts, err := s.factsAtBoot(k, checkerLine(line, want))
+		facts, err := s.factsAtBoot(k, checkerLine(line, want), rules)
 		if err != nil {
 			return v, err
 		}
@@ -92,21 +93,29 @@ func (s *surrounding) linesOf(k kernel.Kernel) []string {
 	return out
 }
 
-// checkerLine is as much of a command line as the checker heeds, with what the build puts on
-// it: the modules that the kernel refuses, and quotes, which make it heed none.
+// checkerLine is as much of a command line as the checker's rules heed, with what the build
+// puts on it. A break-glass on it is not heeded here.
 func checkerLine(line string, want bootentry.Want) string {
-	modules, _ := bootentry.Effective(line)
-	out := "module_blacklist=" + strings.Join(unionOf(modules, want.Modules), ",")
-	if strings.Contains(line, `"`) {
-		out += ` "`
-	}
-	return out + "\n"
+	modules, initcalls := bootentry.Effective(line)
+	return "module_blacklist=" + blacklist(modules, want.Modules) + " initcall_blacklist=" + blacklist(initcalls, want.Initcalls) + "\n"
+}
+
+// blacklist joins names for an argument without quotes. One that would need them is no name
+// of anything.
+func blacklist(a, b []string) string {
+	return strings.Join(slices.DeleteFunc(unionOf(a, b), func(name string) bool {
+		return strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' })
+	}), ",")
 }
 
 // factsAtBoot has the checker read the image as if a kernel of it ran that was started with a
 // command line, and had loaded nothing yet. The package database counts only where the kernel
 // does not say what it is.
-func (s *surrounding) factsAtBoot(k kernel.Kernel, line string) (initcheck.Facts, error) {
+func (s *surrounding) factsAtBoot(k kernel.Kernel, line string, rules policy.Policy) (initcheck.Facts, error) {
+	config, err := k.Config(s.tree)
+	if err != nil {
+		return initcheck.Facts{}, fmt.Errorf("cannot read the configuration of kernel %s: %w", k.Release, err)
+	}
 	itself, err := s.itself(k)
 	if err != nil {
 		return initcheck.Facts{}, err
@@ -117,6 +126,10 @@ func (s *surrounding) factsAtBoot(k kernel.Kernel, line string) (initcheck.Facts
 	}
 	f := probe.Read(view, probe.Uname{Release: itself.Release, Version: itself.Version})
 	f.Kernel = probe.ReadKernel(view, itself.Release, s.now)
+	if functions := f.InitcallsOf(rules); len(functions) > 0 {
+		view.files["proc/kallsyms"] = symbolsOf(config, functions)
+		f.Initcalls = probe.ReadInitcalls(view, functions)
+	}
 	if itself.Version == "" {
 		owner, err := s.owner(k)
 		if err != nil {
@@ -125,6 +138,20 @@ func (s *surrounding) factsAtBoot(k kernel.Kernel, line string) (initcheck.Facts
 		f.Kernel.Package = owner.Version
 	}
 	return f, nil
+}
+
+// symbolsOf is what the kernel will say of functions by which built-in modules start. That
+// it has them by these names an image does not tell; that it knows no names, its
+// configuration does.
+func symbolsOf(config kernel.Config, functions []string) string {
+	if config.Path != "" && !config.Has("KALLSYMS") {
+		return ""
+	}
+	var b strings.Builder
+	for _, name := range functions {
+		b.WriteString("0000000000000000 t " + name + "\n")
+	}
+	return b.String()
 }
 
 // itself is what a kernel will say of itself and its system, once it runs.

@@ -86,6 +86,13 @@ func TestGateVerdict(t *testing.T) {
 	}
 	const mitigated = "accept_mitigated = true\n"
 	const blocked = mitigated + "[[module]]\nname = \"algif_aead\"\nreason = \"CVE-2026-31431\"\nrefuse_if = [\"loaded\"]\n"
+	const watched = "[[module]]\nname = \"algif_aead\"\nreason = \"CVE-2026-31431\"\nblock = []\nrefuse_if = [\"loaded\", \"builtin\"]\n"
+	keptOut := strings.Replace(watched, "block = []", `block = ["initcall"]`, 1)
+	builtIn := func(release string, more map[string]string) map[string]string {
+		files := map[string]string{"usr/lib/modules/" + release + "/modules.builtin": "kernel/crypto/algif_aead.ko\n"}
+		maps.Copy(files, more)
+		return files
+	}
 	for _, c := range []struct {
 		name, release, banner, pack, system string
 		more                                map[string]string
@@ -110,7 +117,16 @@ func TestGateVerdict(t *testing.T) {
 		{name: "mitigated by what the build adds", release: "6.12.84", system: "debian", profile: blocked, pass: true, why: "algif_aead: module_blacklist= keeps it out"},
 		{name: "mitigated in one entry of two", release: "6.12.84", system: "debian", more: entry("6.12.84", "ro module_blacklist=algif_aead", "ro single"), profile: mitigated, why: "CVE-2026-31431 is vulnerable"},
 		{name: "mitigation that the profile does not take", release: "6.12.84", system: "debian", more: entry("6.12.84", "ro module_blacklist=algif_aead"), why: "CVE-2026-31431 is mitigated"},
-		{name: "quotes, with which the checker takes no word", release: "6.12.84", system: "debian", more: entry("6.12.84", `x="a b" module_blacklist=algif_aead`), profile: mitigated, why: "CVE-2026-31431 is vulnerable"},
+		{name: "beside quotes", release: "6.12.84", system: "debian", more: entry("6.12.84", `x="a b" module_blacklist=algif_aead`), profile: mitigated, pass: true, why: "algif_aead: module_blacklist= keeps it out"},
+		{name: "inside another's quotes", release: "6.12.84", system: "debian", more: entry("6.12.84", `x="a module_blacklist=algif_aead b"`), profile: mitigated, why: "CVE-2026-31431 is vulnerable"},
+		{name: "built in", release: "6.12.90", system: "debian", more: builtIn("6.12.90", nil), profile: watched, why: "module algif_aead is built into the kernel (CVE-2026-31431)"},
+		{name: "built in, and kept out by what the build adds", release: "6.12.90", system: "debian", more: builtIn("6.12.90", nil), profile: keptOut, pass: true, why: "6.12.85 has the fix"},
+		{name: "built in, and kept out in an entry that the build adds to", release: "6.12.90", system: "debian", more: builtIn("6.12.90", entry("6.12.90", "ro initcall_blacklist=af_alg_init")), profile: keptOut, pass: true, why: "6.12.85 has the fix"},
+		{name: "built in, and kept out by the entry, but the profile does not say so", release: "6.12.90", system: "debian", more: builtIn("6.12.90", entry("6.12.90", "ro initcall_blacklist=algif_aead_init")), profile: watched, why: "module algif_aead is built into the kernel"},
+		{name: "built in, in a kernel that knows no names", release: "6.12.90", system: "debian", more: builtIn("6.12.90", map[string]string{"boot/config-6.12.90": "CONFIG_MODULES=y\n"}), profile: keptOut, why: "the kernel has no algif_aead_init that initcall_blacklist= could keep it from calling"},
+		{name: "built in, in a kernel that knows names", release: "6.12.90", system: "debian", more: builtIn("6.12.90", map[string]string{"boot/config-6.12.90": "CONFIG_KALLSYMS=y\n"}), profile: keptOut, pass: true, why: "6.12.85 has the fix"},
+		{name: "mitigated although built in", release: "6.12.84", system: "debian", more: builtIn("6.12.84", nil), profile: mitigated + keptOut, pass: true, why: "algif_aead: built in, and initcall_blacklist= keeps it from starting"},
+		{name: "break-glass on the line", release: "6.12.84", system: "debian", more: entry("6.12.84", "ro initcheck.override=x"), why: "CVE-2026-31431 is vulnerable"},
 		{name: "modprobe.d alone does not count", release: "6.12.84", system: "debian", more: map[string]string{"etc/modprobe.d/a.conf": "install algif_aead /bin/false\n"}, profile: mitigated, why: "CVE-2026-31431 is vulnerable"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -39,3 +39,32 @@ func TestPolicyOfAdvisories(t *testing.T) {
 	}
 	t.Logf("a policy with all %d advisories has %d bytes", len(got.Advisories), len(data))
 }
+
+// TestPolicyOfInitcalls wants the functions that start a module in the policy where the
+// profile blocks them, and nowhere else.
+func TestPolicyOfInitcalls(t *testing.T) {
+	p, err := profiles.LoadBytes("test", []byte(`schema = 1
+name = "test"
+description = "test"
+[[module]]
+name = "algif_aead"
+reason = "r"
+refuse_if = ["loaded", "builtin"]
+block = ["modprobe", "initcall"]
+[[module]]
+name = "rxrpc"
+reason = "r"
+refuse_if = ["loaded", "builtin"]
+block = ["modprobe", "cmdline"]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for _, m := range builder.Policy(p).Modules {
+		got[m.Name] = m.Initcalls
+	}
+	if want := map[string][]string{"algif_aead": {"algif_aead_init"}, "rxrpc": nil}; !reflect.DeepEqual(got, want) {
+		t.Errorf("initcalls are %q, want %q", got, want)
+	}
+}

@@ -171,10 +171,19 @@ func Policy(p profiles.Profile) policy.Policy {
 	}
 	for _, m := range p.Modules {
 		if len(m.RefuseIf) > 0 {
-			out.Modules = append(out.Modules, policy.Module{Name: m.Name, RefuseIf: m.RefuseIf, Reason: m.Reason})
+			out.Modules = append(out.Modules, policy.Module{Name: m.Name, RefuseIf: m.RefuseIf, Reason: m.Reason, Initcalls: initcallsOf(m)})
 		}
 	}
 	return out
+}
+
+// initcallsOf are the functions by which a module that is built in may be kept out: none
+// unless the profile blocks it so.
+func initcallsOf(m profiles.Module) []string {
+	if m.Known.Initcall == "" || !slices.Contains(m.Block, profiles.BlockInitcall) {
+		return nil
+	}
+	return []string{m.Known.Initcall}
 }
 
 // blocksOf lists the modules that modprobe.d names. A block in the initramfs is among

@@ -27,12 +27,28 @@ type Finding struct {
 type Verdict struct {
 	Pass     bool
 	Findings []Finding // one per rule, in the order of the policy
+	// Override is the reason that was given to pass although rules refuse; empty: they
+	// decided.
+	Override string
 }
 
-// Add gives the verdict with one more finding, which can only turn it to refuse.
+// Add gives the verdict with one more finding, which can only turn it to refuse. No
+// override outlasts one that does.
 func (v Verdict) Add(f Finding) Verdict {
-	findings := append(v.Findings[:len(v.Findings):len(v.Findings)], f)
-	return Verdict{Pass: v.Pass && f.Outcome == Pass, Findings: findings}
+	v.Findings = append(v.Findings[:len(v.Findings):len(v.Findings)], f)
+	if f.Outcome != Pass {
+		v.Pass, v.Override = false, ""
+	}
+	return v
+}
+
+// Overridden gives the verdict that passes for a reason although rules refuse. One that
+// passes anyway, or that comes from no rule, stays as it is.
+func (v Verdict) Overridden(reason string) Verdict {
+	if !v.Pass && reason != "" && len(v.Findings) > 0 {
+		v.Pass, v.Override = true, reason
+	}
+	return v
 }
 
 // Decide applies the policy to the facts. It is pure: the same facts and policy
@@ -81,7 +97,14 @@ func (f Facts) loaded(rule string, m policy.Module) Finding {
 func (f Facts) builtIn(rule string, m policy.Module) Finding {
 	switch {
 	case f.BuiltIn.Has(m.Name):
-		return Finding{rule, Refuse, "module " + m.Name + " is built into the kernel" + because(m)}
+		kept, why := f.keptOut(m)
+		if kept {
+			return Finding{rule, Pass, "module " + m.Name + " is built in, and initcall_blacklist= keeps it from starting"}
+		}
+		if why != "" {
+			why = ", and " + why
+		}
+		return Finding{rule, Refuse, "module " + m.Name + " is built into the kernel" + why + because(m)}
 	case f.Present.Has(m.Name) && f.Loaded.Read && !f.Loaded.Has(m.Name):
 		return Finding{rule, Refuse, fmt.Sprintf("module %s is built into the kernel: it is in %s and not in %s%s", m.Name, f.Present.Source, f.Loaded.Source, because(m))}
 	case !f.BuiltIn.Read:

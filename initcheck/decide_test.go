@@ -43,6 +43,26 @@ const (
 	builtin = policy.BuiltIn
 )
 
+// startedBy is af_alg with functions that start it where it is built in.
+func startedBy(functions ...string) policy.Module {
+	m := module("af_alg", loaded, builtin)
+	m.Initcalls = functions
+	return m
+}
+
+// keptOut has af_alg built in, with a directory in /sys/module, and af_alg_init in
+// initcall_blacklist=.
+func keptOut(change func(*initcheck.Facts)) func(*initcheck.Facts) {
+	return func(f *initcheck.Facts) {
+		f.BuiltIn = initcheck.NewSet("/lib/modules/R/modules.builtin", "af_alg")
+		f.Present = initcheck.NewSet("/sys/module", "af_alg")
+		f.Initcalls = initcheck.Initcalls{Skipped: initcheck.NewSet("/proc/cmdline", "af_alg_init"), Known: initcheck.NewSet("/proc/kallsyms", "af_alg_init", "other_init")}
+		if change != nil {
+			change(f)
+		}
+	}
+}
+
 func TestDecide(t *testing.T) {
 	both := modules(module("af_alg", loaded, builtin))
 	cases := []struct {
@@ -95,6 +115,29 @@ func TestDecide(t *testing.T) {
 		}, both, []initcheck.Finding{
 			{"module af_alg loaded", initcheck.Pass, "module af_alg is built in, not loaded"},
 			{"module af_alg builtin", initcheck.Refuse, "module af_alg is built into the kernel (CVE-2026-31431)"}}},
+		{"module built in and kept out", keptOut(nil), modules(startedBy("af_alg_init")), []initcheck.Finding{
+			{"module af_alg loaded", initcheck.Pass, "module af_alg is built in, not loaded"},
+			{"module af_alg builtin", initcheck.Pass, "module af_alg is built in, and initcall_blacklist= keeps it from starting"}}},
+		{"module built in, one function of two kept out", keptOut(nil), modules(startedBy("af_alg_init", "other_init")), []initcheck.Finding{
+			{"module af_alg loaded", initcheck.Pass, "module af_alg is built in, not loaded"},
+			{"module af_alg builtin", initcheck.Refuse, "module af_alg is built into the kernel, and initcall_blacklist= does not have other_init (CVE-2026-31431)"}}},
+		{"module built in and kept out, of which the policy does not know", keptOut(nil), modules(module("af_alg", builtin)), []initcheck.Finding{
+			{"module af_alg builtin", initcheck.Refuse, "module af_alg is built into the kernel (CVE-2026-31431)"}}},
+		{"module built in and kept out, and yet alive", keptOut(func(f *initcheck.Facts) { f.Protocols = initcheck.NewSet("/proc/net/protocols", "ALG") }), modules(startedBy("af_alg_init")), []initcheck.Finding{
+			{"module af_alg loaded", initcheck.Pass, "module af_alg is built in, not loaded"},
+			{"module af_alg builtin", initcheck.Refuse, "module af_alg is built into the kernel, and it runs although initcall_blacklist= has af_alg_init: /proc/net/protocols has its protocol ALG (CVE-2026-31431)"}}},
+		{"module built in, and the function is called something else", keptOut(func(f *initcheck.Facts) { f.Initcalls.Known = initcheck.NewSet("/proc/kallsyms") }), modules(startedBy("af_alg_init")), []initcheck.Finding{
+			{"module af_alg loaded", initcheck.Pass, "module af_alg is built in, not loaded"},
+			{"module af_alg builtin", initcheck.Refuse, "module af_alg is built into the kernel, and the kernel has no af_alg_init that initcall_blacklist= could keep it from calling (CVE-2026-31431)"}}},
+		{"module built in, command line unreadable", keptOut(func(f *initcheck.Facts) { f.Initcalls.Skipped = unread("/proc/cmdline") }), modules(startedBy("af_alg_init")), []initcheck.Finding{
+			{"module af_alg loaded", initcheck.Pass, "module af_alg is built in, not loaded"},
+			{"module af_alg builtin", initcheck.Refuse, "module af_alg is built into the kernel, and cannot tell whether initcall_blacklist= has af_alg_init: /proc/cmdline: permission denied (CVE-2026-31431)"}}},
+		{"module built in, kallsyms unreadable", keptOut(func(f *initcheck.Facts) { f.Initcalls.Known = unread("/proc/kallsyms") }), modules(startedBy("af_alg_init")), []initcheck.Finding{
+			{"module af_alg loaded", initcheck.Pass, "module af_alg is built in, not loaded"},
+			{"module af_alg builtin", initcheck.Refuse, "module af_alg is built into the kernel, and cannot tell whether the kernel has af_alg_init, which initcall_blacklist= names: /proc/kallsyms: permission denied (CVE-2026-31431)"}}},
+		{"module built in, only sysfs tells, and kept out", keptOut(func(f *initcheck.Facts) { f.BuiltIn = initcheck.NewSet("/lib/modules/R/modules.builtin", "loop") }), modules(startedBy("af_alg_init")), []initcheck.Finding{
+			{"module af_alg loaded", initcheck.Doubt, "module af_alg is not in /proc/modules, but /sys/module has it (CVE-2026-31431)"},
+			{"module af_alg builtin", initcheck.Refuse, "module af_alg is built into the kernel: it is in /sys/module and not in /proc/modules (CVE-2026-31431)"}}},
 		{"module built in, only sysfs tells", func(f *initcheck.Facts) { f.Present = initcheck.NewSet("/sys/module", "af_alg") }, both, []initcheck.Finding{
 			{"module af_alg loaded", initcheck.Doubt, "module af_alg is not in /proc/modules, but /sys/module has it (CVE-2026-31431)"},
 			{"module af_alg builtin", initcheck.Refuse, "module af_alg is built into the kernel: it is in /sys/module and not in /proc/modules (CVE-2026-31431)"}}},
@@ -193,6 +236,45 @@ func TestZeroVerdictRefuses(t *testing.T) {
 	var v initcheck.Verdict
 	if v.Pass || v.Add(initcheck.Finding{Outcome: initcheck.Pass}).Pass {
 		t.Error("a verdict that was never made passes")
+	}
+}
+
+// TestOverridden: a break-glass turns what rules refuse to pass, keeps their findings, and
+// falls with the first fault behind it.
+func TestOverridden(t *testing.T) {
+	old := clean()
+	old.Release = "6.1.0"
+	refused := initcheck.Decide(old, floor("7.0.6"))
+	v := refused.Overridden("ticket")
+	if !v.Pass || v.Override != "ticket" || !reflect.DeepEqual(v.Findings, refused.Findings) || refused.Pass {
+		t.Errorf("overridden: %+v, of %+v", v, refused)
+	}
+	if more := v.Add(initcheck.Finding{Rule: "r", Outcome: initcheck.Pass}); !more.Pass || more.Override != "ticket" {
+		t.Errorf("with one more that passes: %+v", more)
+	}
+	if more := v.Add(initcheck.Finding{Rule: "report", Outcome: initcheck.Doubt}); more.Pass || more.Override != "" {
+		t.Errorf("with a fault: %+v", more)
+	}
+	if v := refused.Overridden(""); v.Pass {
+		t.Errorf("without a reason: %+v", v)
+	}
+	if v := initcheck.Decide(clean(), floor("7.0.6")).Overridden("ticket"); !v.Pass || v.Override != "" {
+		t.Errorf("where nothing refuses: %+v", v)
+	}
+	if v := (initcheck.Verdict{}).Overridden("ticket"); v.Pass {
+		t.Errorf("where nothing was decided: %+v", v)
+	}
+}
+
+func TestInitcallsOf(t *testing.T) {
+	p := modules(startedBy("af_alg_init"), policy.Module{Name: "rxrpc", RefuseIf: []policy.Condition{builtin}, Initcalls: []string{"af_rxrpc_init"}})
+	f := clean()
+	if got := f.InitcallsOf(p); len(got) != 0 {
+		t.Errorf("with nothing built in: %q", got)
+	}
+	f.BuiltIn = initcheck.NewSet("modules.builtin", "af_alg")
+	if got := f.InitcallsOf(p); !reflect.DeepEqual(got, []string{"af_alg_init"}) {
+		t.Errorf("with af_alg built in: %q", got)
 	}
 }
 

@@ -1,6 +1,10 @@
 package initcheck
 
-import "github.com/kerngate/kerngate/initcheck/policy"
+import (
+	"strings"
+
+	"github.com/kerngate/kerngate/initcheck/policy"
+)
 
 // Explanation is the finding of one rule, and what would turn it to pass.
 type Explanation struct {
@@ -24,7 +28,7 @@ func Explain(f Facts, p policy.Policy) []Explanation {
 		}
 		for _, c := range m.RefuseIf {
 			finding := f.module(m, c)
-			out = append(out, Explanation{finding, changeOfModule(finding.Outcome, m.Name, c)})
+			out = append(out, Explanation{finding, changeOfModule(finding.Outcome, m, c)})
 		}
 	}
 	if len(out) == 0 {
@@ -34,12 +38,15 @@ func Explain(f Facts, p policy.Policy) []Explanation {
 	return out
 }
 
-func changeOfModule(o Outcome, name string, c policy.Condition) string {
+func changeOfModule(o Outcome, m policy.Module, c policy.Condition) string {
+	name := m.Name
 	switch {
 	case o == Pass:
 		return ""
 	case o == Doubt:
 		return changeSource
+	case c == policy.BuiltIn && len(m.Initcalls) > 0:
+		return "boot with initcall_blacklist=" + strings.Join(m.Initcalls, ",") + ", or a kernel that does not have " + name + " built in"
 	case c == policy.BuiltIn:
 		return "boot a kernel that does not have " + name + " built in"
 	}

@@ -17,7 +17,14 @@ type Facts struct {
 	Present   Set // directories in /sys/module; extra evidence
 	Protocols Set // first column of /proc/net/protocols; extra evidence
 
-	Kernel KernelFacts // only where the policy has advisories
+	Kernel    KernelFacts // only where the policy has advisories
+	Initcalls Initcalls   // only where a module of the policy with initcalls is built in
+}
+
+// Initcalls is what is known of the functions that start built-in modules.
+type Initcalls struct {
+	Skipped Set // functions that initcall_blacklist= keeps the kernel from calling
+	Known   Set // functions of the policy that the kernel has
 }
 
 // KernelFacts is what else tells who built the running kernel, and what it can load.

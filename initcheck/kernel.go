@@ -12,7 +12,7 @@ import (
 // kernel decides what is about the running kernel: its release, and the fixes it has.
 func (f Facts) kernel(p policy.Policy) []Explanation {
 	table := advisory.Table{Advisories: p.Advisories, MaxAge: p.MaxAge, Stale: p.Stale}
-	found := table.Decide(f.running(), f.closed(p.Advisories), f.Kernel.Now)
+	found := table.Decide(f.running(), f.closed(p), f.Kernel.Now)
 	var out []Explanation
 	if p.Floor != "" {
 		out = append(out, f.floor(p, found))
@@ -32,11 +32,15 @@ func (f Facts) running() advisory.Kernel {
 }
 
 // closed tells which modules of the advisories nothing can load, and why.
-func (f Facts) closed(list []advisory.Advisory) advisory.Closed {
+func (f Facts) closed(p policy.Policy) advisory.Closed {
+	known := map[string]policy.Module{}
+	for _, m := range p.Modules {
+		known[normal(m.Name)] = m
+	}
 	closed := advisory.Closed{}
-	for _, a := range list {
-		for _, m := range a.Modules {
-			closed[m] = f.closes(m)
+	for _, a := range p.Advisories {
+		for _, name := range a.Modules {
+			closed[name] = f.closes(name, known[normal(name)])
 		}
 	}
 	return closed
@@ -44,8 +48,14 @@ func (f Facts) closed(list []advisory.Advisory) advisory.Closed {
 
 // closes is empty where the module is there, can be loaded, or is not known not to be. A
 // block in modprobe.d is not enough: who is root passes it by, and nothing here reads
-// modprobe.d as modprobe does.
-func (f Facts) closes(module string) string {
+// modprobe.d as modprobe does. What the policy knows of the module is zero where it does not
+// name it.
+func (f Facts) closes(module string, known policy.Module) string {
+	if f.BuiltIn.Has(module) && f.Loaded.Read && !f.Loaded.Has(module) {
+		if kept, _ := f.keptOut(known); kept {
+			return "built in, and initcall_blacklist= keeps it from starting"
+		}
+	}
 	there := f.Loaded.Has(module) || f.BuiltIn.Has(module) || f.trace(module) != ""
 	switch {
 	case there || !f.Loaded.Read || !f.BuiltIn.Read:

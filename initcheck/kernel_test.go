@@ -118,6 +118,12 @@ var kernelCases = []kernelCase{
 	{"denied and yet built in", with(denied, func(f *initcheck.Facts) {
 		f.Release, f.BuiltIn = "7.0.4", initcheck.NewSet("modules.builtin", "esp4", "rxrpc")
 	}), listing(func(p *policy.Policy) { p.AcceptMitigated, p.Advisories = true, p.Advisories[:2] }), "floor=refuse 43284=refuse 43500=refuse", nil, nil},
+	{"built in and kept out", with(running("7.0.4", ""), espKeptOut), listing(espStarted), "floor=refuse 43284=pass 43500=refuse module esp4 builtin=pass module esp6 builtin=pass",
+		[]string{"esp4: built in, and initcall_blacklist= keeps it from starting; esp6: built in"}, nil},
+	{"built in, and one kept out", with(with(running("7.0.4", ""), espKeptOut), func(f *initcheck.Facts) { f.Initcalls.Skipped = initcheck.NewSet("/proc/cmdline", "esp4_init") }),
+		listing(espStarted), "floor=refuse 43284=refuse 43500=refuse module esp4 builtin=pass module esp6 builtin=refuse", []string{"does not have esp6_init"}, []string{"boot with initcall_blacklist=esp6_init, or a kernel that does not have esp6 built in"}},
+	{"built in and kept out, and loaded", with(with(running("7.0.4", ""), espKeptOut), func(f *initcheck.Facts) { f.Loaded = initcheck.NewSet("/proc/modules", "esp4") }),
+		listing(espStarted), "floor=refuse 43284=refuse 43500=refuse module esp4 builtin=pass module esp6 builtin=pass", nil, nil},
 	{"denied, and its protocol is there", with(denied, func(f *initcheck.Facts) {
 		f.Release, f.Protocols = "7.0.4", initcheck.NewSet("/proc/net/protocols", "RXRPC")
 	}), listing(func(p *policy.Policy) { p.AcceptMitigated, p.Advisories = true, p.Advisories[:2] }), "floor=refuse 43284=pass 43500=refuse", nil, nil},
@@ -129,6 +135,21 @@ var kernelCases = []kernelCase{
 	{"stale", debian90, listing(func(p *policy.Policy) { p.AcceptFixed, p.MaxAge = true, 30 }), "floor=refuse 43284=doubt 43500=doubt 46300=doubt", []string{"93 days ago, and holds for 30"}, []string{"a newer advisory"}},
 	{"stale, warning", debian90, listing(func(p *policy.Policy) { p.AcceptFixed, p.MaxAge, p.Stale = true, 30, advisory.StaleWarn }), "floor=pass 43284=pass 43500=pass 46300=pass", []string{"; warning: the advisory is of 2026-08-21, 93 days ago"}, nil},
 	{"young enough", debian90, listing(func(p *policy.Policy) { p.AcceptFixed, p.MaxAge = true, 93 }), "floor=pass 43284=pass 43500=pass 46300=pass", nil, nil},
+}
+
+// espKeptOut has esp4 and esp6 built in, and their starts blocked.
+func espKeptOut(f *initcheck.Facts) {
+	f.BuiltIn = initcheck.NewSet("modules.builtin", "esp4", "esp6")
+	names := []string{"esp4_init", "esp6_init"}
+	f.Initcalls = initcheck.Initcalls{Skipped: initcheck.NewSet("/proc/cmdline", names...), Known: initcheck.NewSet("/proc/kallsyms", names...)}
+}
+
+// espStarted names in a policy the functions that start them.
+func espStarted(p *policy.Policy) {
+	p.AcceptMitigated, p.Advisories = true, p.Advisories[:2]
+	for _, name := range []string{"esp4", "esp6"} {
+		p.Modules = append(p.Modules, policy.Module{Name: name, RefuseIf: []policy.Condition{builtin}, Initcalls: []string{name + "_init"}})
+	}
 }
 
 func TestKernelRules(t *testing.T) {

@@ -94,7 +94,12 @@ func (p Program) Run(args []string) int {
 		run = p.recheck
 	case "breach":
 		flags.BoolVar(&reportOnly, "report", false, "")
-		run = func() int { return p.breach(reportOnly) }
+		run = func() int {
+			if reportOnly {
+				return p.reportBreach()
+			}
+			return p.breach()
+		}
 	case "status":
 		flags.BoolVar(&asJSON, "json", false, "")
 		run = func() int { return p.status(asJSON) }
@@ -150,210 +155,9 @@ func (p Program) check() (code int) {
 	return exitCode(j.verdict)
 }
 
-// recheck is what a gated unit runs before it starts. It is silent on pass, since
-// it runs often.
-func (p Program) recheck() (code int) {
-	defer p.refuseOnPanic(&code, exitHold)
-	if exists, err := p.Stamp.Exists(); err != nil || !exists {
-		return p.withoutStamp(err)
-	}
-	j := p.judge()
-	if j.verdict.Pass {
-		return exitPass
-	}
-	p.complain(p.Stamp.Remove())
-	p.complain(p.record(j, notify.Recheck))
-	p.tell(p.report(j, notify.Recheck))
-	return exitHold
-}
-
-// breach is what runs after a blocked module was loaded. That it refuses is for the
-// service manager to act on, which stops the gate.
-func (p Program) breach(reportOnly bool) (code int) {
-	if reportOnly {
-		return p.reportBreach()
-	}
-	defer p.refuseOnPanic(&code, exitRefuse)
-	j := p.judge()
-	if j.verdict.Pass {
-		return exitPass
-	}
-	p.complain(p.Stamp.Remove())
-	p.complain(p.record(j, notify.Breach))
-	p.tell(p.report(j, notify.Breach))
-	return exitRefuse
-}
-
-// reportBreach tells of a breach and changes nothing else, whatever it finds.
-func (p Program) reportBreach() int {
-	defer func() {
-		if cause := recover(); cause != nil {
-			fmt.Fprintf(p.Stderr, "initcheck: breach: internal error: %v; reported only\n", cause)
-		}
-	}()
-	j := p.judge()
-	if j.verdict.Pass {
-		return exitPass
-	}
-	r := p.report(j, notify.Breach)
-	r.ReportOnly = true
-	p.complain(p.Report.Write(r))
-	p.tell(r)
-	return exitPass
-}
-
-// withoutStamp refuses without a report of its own: the one that is there tells
-// why there is no stamp.
-func (p Program) withoutStamp(err error) int {
-	if err != nil {
-		fmt.Fprintf(p.Stderr, "initcheck: refuse: %v; inference units stay off\n", err)
-		return exitHold
-	}
-	fmt.Fprintf(p.Stderr, "initcheck: refuse: there is no stamp at %s: the gate did not pass in this boot, or a recheck refused since; inference units stay off\n", p.Stamp.Path)
-	if r, err := p.Report.Read(); err == nil {
-		fmt.Fprintf(p.Stderr, "initcheck: the last report says: %s\n", strings.TrimPrefix(r.Line(), "initcheck: "))
-	}
-	return exitHold
-}
-
 func (p Program) version() int {
 	fmt.Fprintf(p.Stdout, "initcheck %s (policy schema %d)\n", p.Version, policy.Schema)
 	return exitPass
-}
-
-// judgement is a verdict and what it was made from.
-type judgement struct {
-	verdict   initcheck.Verdict
-	explained []initcheck.Explanation // empty if it did not come to that
-	policy    policy.Policy
-	kernel    string
-	boot      probe.Boot
-}
-
-// judge reads and decides, within the deadline. A read that hangs is left behind:
-// the process ends soon after.
-func (p Program) judge() judgement {
-	done := make(chan judgement, 1)
-	go func() {
-		var j judgement
-		defer func() {
-			if cause := recover(); cause != nil {
-				j.verdict = refusal("initcheck", fmt.Errorf("internal error: %v", cause))
-			}
-			done <- j
-		}()
-		j = p.decide()
-	}()
-	select {
-	case j := <-done:
-		return j
-	case <-time.After(p.Deadline):
-		return judgement{verdict: refusal("deadline", fmt.Errorf("the facts could not be read within %v", p.Deadline))}
-	}
-}
-
-func (p Program) decide() judgement {
-	j := judgement{boot: probe.ReadBoot(p.Root)}
-	u, err := p.Uname()
-	if err != nil {
-		j.verdict = refusal("kernel", err)
-		return j
-	}
-	j.kernel = u.Release
-	j.policy, err = p.readPolicy()
-	if err != nil {
-		j.verdict = refusal("policy", err)
-		return j
-	}
-	facts := probe.Read(p.Root, u)
-	if len(j.policy.Advisories) > 0 {
-		facts.Kernel = probe.ReadKernel(p.Root, u.Release, p.Now())
-	}
-	j.explained = initcheck.Explain(facts, j.policy)
-	j.verdict = initcheck.Sum(j.explained)
-	return j
-}
-
-func (p Program) readPolicy() (policy.Policy, error) {
-	data, err := probe.ReadFile(p.Root, strings.TrimPrefix(p.Policy, "/"), policy.Limit)
-	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return policy.Policy{}, fmt.Errorf("cannot read policy %s: %w", p.Policy, err)
-	}
-	decided, err := policy.Decode(data)
-	if err != nil {
-		return policy.Policy{}, fmt.Errorf("%s: %w", p.Policy, err)
-	}
-	return decided, nil
-}
-
-func (p Program) report(j judgement, verb string) notify.Report {
-	r := notify.NewReport(j.verdict, j.policy)
-	r.Verb = verb
-	r.Kernel = j.kernel
-	r.Version = p.Version
-	r.BootID = j.boot.ID
-	r.Uptime = j.boot.Uptime.Seconds()
-	r.Time = p.Now().UTC().Truncate(time.Second)
-	return r
-}
-
-func (p Program) record(j judgement, verb string) error {
-	return p.Report.Write(p.report(j, verb))
-}
-
-// tell writes the report to stderr and to the logs. What goes wrong there changes
-// no verdict; a log that hangs is left behind.
-func (p Program) tell(r notify.Report) {
-	if !p.StderrIsJournal {
-		fmt.Fprintln(p.Stderr, r.Line())
-	}
-	if refusals := r.Refusals(); len(refusals) > 1 {
-		for _, f := range refusals {
-			fmt.Fprintf(p.Stderr, "initcheck: %s: %s\n", f.Outcome, notify.Printable(f.Text))
-		}
-	}
-	if err := p.log(r); err != nil {
-		if p.StderrIsJournal {
-			fmt.Fprintln(p.Stderr, r.Line())
-		}
-		p.complain(err)
-	}
-}
-
-// log writes the report to all logs.
-func (p Program) log(r notify.Report) error {
-	done := make(chan error, 1)
-	go func() {
-		var errs []error
-		defer func() {
-			if cause := recover(); cause != nil {
-				errs = append(errs, fmt.Errorf("internal error while logging: %v", cause))
-			}
-			done <- errors.Join(errs...)
-		}()
-		for _, write := range []func(notify.Report) error{p.Kmsg.Write, p.Journal.Write, p.Manager.Write} {
-			errs = append(errs, write(r))
-		}
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(p.TellDeadline):
-		return fmt.Errorf("the logs took longer than %v", p.TellDeadline)
-	}
-}
-
-func (p Program) complain(err error) {
-	if err == nil {
-		return
-	}
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(p.Stderr, "initcheck: %s\n", notify.Printable(strings.TrimSuffix(line, "\n")))
-	}
 }
 
 // refuseOnPanic is the last net: whatever breaks, the stamp goes and the exit code

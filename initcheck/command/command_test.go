@@ -124,6 +124,22 @@ func (m *machine) wantOutput(where *bytes.Buffer, want ...string) {
 	}
 }
 
+// permitting gives the machine a policy that permits the break-glass, and a command line.
+func (m *machine) permitting(cmdline string) {
+	m.t.Helper()
+	rules, err := policy.Decode(m.root[policyAt].Data)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	rules.Override = true
+	data, err := policy.Encode(rules)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.write(policyAt, string(data))
+	m.write("proc/cmdline", cmdline)
+}
+
 // wantReport wants a report with this verdict and this text in some refusal.
 func (m *machine) wantReport(verdict, text string) notify.Report {
 	m.t.Helper()

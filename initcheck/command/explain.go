@@ -7,6 +7,14 @@ import (
 	"github.com/kerngate/kerngate/initcheck/notify"
 )
 
+// notNeeded is said of a break-glass that stands ready; empty where there is none.
+func notNeeded(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return "not needed: " + reason
+}
+
 // explain decides as check does and shows it rule by rule, with what would change each. It
 // touches neither stamp nor report.
 func (p Program) explain() int {
@@ -19,6 +27,10 @@ func (p Program) explain() int {
 		}
 	}
 	line("verdict", r.Verdict)
+	writeOverride(line, r)
+	if r.Override == "" {
+		line("override", notNeeded(j.reason))
+	}
 	line("kernel", orUnknown(r.Kernel))
 	line("profile", orUnknown(r.Profile))
 	if len(j.explained) == 0 {

@@ -98,11 +98,22 @@ func writeReport(b *strings.Builder, r notify.Report) {
 		fmt.Fprintf(b, "%-8s %s\n", name, notify.Printable(value))
 	}
 	line("verdict", r.Verdict)
+	writeOverride(line, r)
 	line("kernel", orUnknown(r.Kernel))
 	line("profile", orUnknown(r.Profile))
 	line("when", fmt.Sprintf("%s, %.1f s after boot, by initcheck %s %s", r.Time.Format(time.RFC3339), r.Uptime, r.Version, r.Verb))
 	for _, f := range r.Findings {
 		line(f.Outcome, f.Text)
+	}
+}
+
+// writeOverride tells of a break-glass, in force or not.
+func writeOverride(line func(name, value string), r notify.Report) {
+	if r.Override != "" {
+		line("OVERRIDE", r.Override)
+	}
+	if r.Unheeded != "" {
+		line("override", "not heeded: "+r.Unheeded)
 	}
 }
 

@@ -51,9 +51,10 @@ func (k Kmsg) Write(r Report) error {
 	return nil
 }
 
-// kmsgLine is the line with its priority: critical to refuse, notice to pass.
+// kmsgLine is the line with its priority: critical to refuse and to override, which quiet
+// does not keep off the console, notice to pass.
 func kmsgLine(r Report) string {
-	if r.Pass() {
+	if r.Pass() && r.Override == "" {
 		return "<5>" + r.line(maxKmsg-len("<5>\n")) + "\n"
 	}
 	return "<2>" + r.line(maxKmsg-len("<2>\n")) + "\n"
@@ -86,7 +87,7 @@ func (j Journal) Write(r Report) error {
 		"KERNGATE_VERB":           r.Verb,
 		"KERNGATE_PROFILE":        Printable(r.Profile),
 		"KERNGATE_PROFILE_DIGEST": Printable(r.ProfileDigest),
-		"KERNGATE_OVERRIDE":       Printable(r.Override),
+		"KERNGATE_OVERRIDE":       r.Override,
 		"KERNGATE_KERNEL":         Printable(r.Kernel),
 		"KERNGATE_FINDINGS":       findings.String(),
 		"KERNGATE_VERSION":        Printable(r.Version),
@@ -100,6 +101,8 @@ func (j Journal) Write(r Report) error {
 // messageOf is the MESSAGE_ID of a report, and its priority.
 func messageOf(r Report) (string, journal.Priority) {
 	switch {
+	case r.Pass() && r.Override != "":
+		return MessageOverride, journal.PriCrit
 	case r.Pass():
 		return MessagePass, journal.PriNotice
 	case r.Verb == Breach:

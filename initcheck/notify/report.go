@@ -32,13 +32,17 @@ const (
 
 // Report is what the checker leaves behind, and its wire form.
 type Report struct {
-	Schema        int       `json:"schema"`
-	Verdict       string    `json:"verdict"`               // "pass" or "refuse"
-	Verb          string    `json:"verb"`                  // what made it: Check, Recheck or Breach
-	ReportOnly    bool      `json:"report_only,omitempty"` // of a breach: nothing is stopped for it
-	Kernel        string    `json:"kernel"`                // uname -r
-	Profile       string    `json:"profile"`               // empty: no policy could be read
-	Override      string    `json:"override,omitempty"`    // the reason given for passing although rules refuse
+	Schema     int    `json:"schema"`
+	Verdict    string `json:"verdict"`               // "pass" or "refuse"
+	Verb       string `json:"verb"`                  // what made it: Check, Recheck or Breach
+	ReportOnly bool   `json:"report_only,omitempty"` // of a breach: nothing is stopped for it
+	Kernel     string `json:"kernel"`                // uname -r
+	Profile    string `json:"profile"`               // empty: no policy could be read
+	// Override is the reason that was given to pass although rules refuse; Unheeded tells
+	// why such a reason did not count.
+	Override string `json:"override,omitempty"`
+	Unheeded string `json:"override_unheeded,omitempty"`
+
 	ProfileDigest string    `json:"profile_digest"`
 	PolicySchema  int       `json:"policy_schema"` // 0: no policy could be read
 	Version       string    `json:"initcheck_version"`
@@ -47,6 +51,10 @@ type Report struct {
 	Time          time.Time `json:"time"` // by a clock that may not be set yet
 	Findings      []Finding `json:"findings"`
 }
+
+// maxReason bounds the reason of an override, so that it leaves room in a line for what is
+// overridden.
+const maxReason = 200
 
 // Finding is one finding of a report.
 type Finding struct {
@@ -67,7 +75,7 @@ func NewReport(v initcheck.Verdict, p policy.Policy) Report {
 		Findings:      make([]Finding, len(v.Findings)),
 	}
 	if v.Pass {
-		r.Verdict = string(initcheck.Pass)
+		r.Verdict, r.Override = string(initcheck.Pass), shorten(Printable(v.Override), maxReason)
 	}
 	for i, f := range v.Findings {
 		r.Findings[i] = Finding{Rule: f.Rule, Outcome: string(f.Outcome), Text: f.Text}
@@ -97,6 +105,7 @@ func (r Report) Refusals() []Finding {
 //	initcheck: refuse: module algif_hash is loaded (CVE-2026-31431) (+2 more); inference units stay off
 //	initcheck: breach: module algif_hash is loaded (CVE-2026-31431); inference units are stopped
 //	initcheck: breach: module algif_hash is loaded (CVE-2026-31431); reported only
+//	initcheck: OVERRIDE: ticket 4711: would refuse: module algif_hash is loaded (CVE-2026-31431)
 func (r Report) Line() string {
 	return r.line(maxKmsg)
 }
@@ -104,7 +113,7 @@ func (r Report) Line() string {
 // line is Line in at most n bytes; what is too long is the reason, never the
 // wording around it.
 func (r Report) line(n int) string {
-	if r.Pass() {
+	if r.Pass() && r.Override == "" {
 		tail := ", " + count(len(r.Findings), "rule")
 		return withMiddle("initcheck: pass: ", "kernel "+r.Kernel, tail, n)
 	}
@@ -121,13 +130,19 @@ func (r Report) line(n int) string {
 
 // refusal is the wording around the reason.
 func (r Report) refusal() (head, tail string) {
+	head, tail = "initcheck: refuse: ", "; inference units stay off"
 	switch {
+	case r.Pass():
+		return "initcheck: OVERRIDE: " + r.Override + ": would refuse: ", ""
 	case r.Verb == Breach && r.ReportOnly:
-		return "initcheck: breach: ", "; reported only"
+		head, tail = "initcheck: breach: ", "; reported only"
 	case r.Verb == Breach:
-		return "initcheck: breach: ", "; inference units are stopped"
+		head, tail = "initcheck: breach: ", "; inference units are stopped"
 	}
-	return "initcheck: refuse: ", "; inference units stay off"
+	if r.Unheeded != "" {
+		tail = "; initcheck.override= is not heeded" + tail
+	}
+	return head, tail
 }
 
 func withMiddle(head, middle, tail string, n int) string {

@@ -62,38 +62,6 @@ func livePatched(root fs.FS) bool {
 	return len(names) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist)
 }
 
-// denied reads module_blacklist= from the command line (kernel/module/main.c): names as they
-// are, so that one with a dash denies nothing; of two the last counts. In the kernel's own
-// part the name of the parameter may have dashes.
-func denied(root fs.FS) initcheck.Set {
-	const name = "proc/cmdline"
-	text, err := ReadFile(root, name, maxLine)
-	if err != nil {
-		return initcheck.Unread("/"+name, cause(err))
-	}
-	var names []string
-	for _, word := range strings.Fields(string(text)) {
-		if word == "--" {
-			break // the rest is init's
-		}
-		key, value, _ := strings.Cut(word, "=")
-		// A quote may hold blanks, which Fields does not know: such a word counts for nothing.
-		if strings.Contains(word, `"`) {
-			return initcheck.Unread("/"+name, errors.New("it has quotes"))
-		}
-		if strings.ReplaceAll(key, "-", "_") == "module_blacklist" {
-			names = strings.Split(value, ",")
-		}
-	}
-	var exact []string
-	for _, n := range names {
-		if !strings.Contains(n, "-") {
-			exact = append(exact, n)
-		}
-	}
-	return initcheck.NewSet("/"+name, exact...)
-}
-
 // available lists the modules that modprobe knows of for this release.
 func available(root fs.FS, release string) initcheck.Set {
 	return ofRelease(root, release, "modules.dep", dependencyLine)

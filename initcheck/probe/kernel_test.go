@@ -59,7 +59,13 @@ func TestDenied(t *testing.T) {
 		{"what is init's own", "ro -- module_blacklist=esp4\n", true, ""},
 		{"modprobe's own is another", "modprobe.blacklist=esp4\n", true, ""},
 		{"initcalls are another", "initcall_blacklist=esp4_init\n", true, ""},
-		{"quotes", "x=\"a module_blacklist=esp4 b\"\n", false, ""},
+		{"inside quotes it is another's", "x=\"a module_blacklist=esp4 b\"\n", true, ""},
+		{"beside quotes", "x=\"a b\" module_blacklist=esp4\n", true, "esp4"},
+		{"in quotes", "module_blacklist=\"esp4,esp6\" x\n", true, "esp4 esp6"},
+		{"the whole in quotes", "\"module_blacklist=esp4,esp6\"\n", true, "esp4 esp6"},
+		{"a quote that is never closed", "module_blacklist=\"esp4\n", true, "esp4"},
+		{"a value that the kernel finds too long", "module_blacklist=esp6 module_blacklist=esp4," + strings.Repeat("x", 1020) + "\n", true, "esp6"},
+		{"dashes in quotes", "\"--\" module_blacklist=esp4\n", true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := readKernel(map[string]string{"proc/cmdline": c.cmdline}).Denied
