@@ -20,6 +20,13 @@ import (
 // version is set by the linker in release builds.
 var version string
 
+// Both together are well below the time that the service manager gives the gate, so that a
+// read that hangs ends in a refusal with a reason, and not in a kill.
+const (
+	deadline     = 10 * time.Second
+	tellDeadline = 2 * time.Second
+)
+
 func main() {
 	// A unit's stderr may be a socket whose reader has gone. Without this the first
 	// line of a refusal would end the program, before its reason is in any log.
@@ -34,8 +41,9 @@ func main() {
 		Kmsg:         notify.Kmsg{Path: "/dev/kmsg"},
 		Journal:      notify.SystemJournal(),
 		Manager:      notify.SystemManager(),
-		Deadline:     10 * time.Second,
-		TellDeadline: 2 * time.Second,
+		Notices:      notify.Notices{Metrics: policy.Metrics, Features: policy.Features, Motd: policy.Motd},
+		Deadline:     deadline,
+		TellDeadline: tellDeadline,
 		Now:          time.Now,
 		Stdout:       os.Stdout,
 		Stderr:       os.Stderr,

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/kerngate/kerngate/builder/unit"
 )
 
 // sizeBudget is what the stripped checker may weigh: it is read from disk at each
@@ -103,6 +106,20 @@ func TestProgram(t *testing.T) {
 		if code != c.code || !strings.Contains(string(out), c.want) {
 			t.Errorf("initcheck %q: exit code %d, output\n%s\nwant %d and %q", c.args, code, out, c.code, c.want)
 		}
+	}
+}
+
+// TestDeadlinesAreBelowTheUnits: whoever waits for too long is the checker itself, not the
+// service manager.
+func TestDeadlinesAreBelowTheUnits(t *testing.T) {
+	_, after, found := strings.Cut(string(unit.GateText("")), "\nTimeoutStartSec=")
+	value, _, _ := strings.Cut(after, "\n")
+	limit, err := time.ParseDuration(value)
+	if !found || err != nil {
+		t.Fatalf("TimeoutStartSec of the gate is %q: %v", value, err)
+	}
+	if total := deadline + tellDeadline; 2*total > limit {
+		t.Errorf("the checker may take %v, want at most half of the %v that its unit has", total, limit)
 	}
 }
 

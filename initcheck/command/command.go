@@ -45,12 +45,14 @@ Verbs:
   breach [--report]
                    decide again, silent on pass: what runs after a blocked module was
                    loaded; with --report a refusal is told and changes nothing
-  status [--json]  show the last verdict and its reasons
+  status [--short | --json]
+                   show the last verdict and its reasons, or with --short one line of at
+                   most 80 bytes, for node-problem-detector
   explain          decide now, change nothing, and show for every rule what would change it
   version          show the version
 
 Exit codes: 0 pass or done, and always from breach --report; 1 refuse, on any doubt too,
-and 77 from recheck; 2 usage.
+and 77 from recheck; 2 usage. status exits with 0 while inference units may start.
 `
 
 // Program is the checker and all that it touches.
@@ -65,6 +67,7 @@ type Program struct {
 	Kmsg    notify.Kmsg
 	Journal notify.Journal
 	Manager notify.Manager
+	Notices notify.Notices
 
 	Deadline     time.Duration // for reading and deciding; refuse when it is over
 	TellDeadline time.Duration // for the logs; go on without them when it is over
@@ -87,7 +90,7 @@ func (p Program) Run(args []string) int {
 	flags := flag.NewFlagSet("initcheck "+verb, flag.ContinueOnError)
 	flags.SetOutput(p.Stderr)
 	flags.Usage = func() {}
-	run, asJSON, reportOnly := p.check, false, false
+	run, asJSON, short, reportOnly := p.check, false, false, false
 	switch verb {
 	case "check":
 	case "recheck":
@@ -102,7 +105,8 @@ func (p Program) Run(args []string) int {
 		}
 	case "status":
 		flags.BoolVar(&asJSON, "json", false, "")
-		run = func() int { return p.status(asJSON) }
+		flags.BoolVar(&short, "short", false, "")
+		run = func() int { return p.status(asJSON, short) }
 	case "explain":
 		run = p.explain
 	case "version":
@@ -121,6 +125,8 @@ func (p Program) Run(args []string) int {
 		return p.misused("")
 	case flags.NArg() > 0:
 		return p.misused("%s takes no argument, and got %q", verb, flags.Arg(0))
+	case asJSON && short:
+		return p.misused("status takes one of --json and --short")
 	}
 	return run()
 }
@@ -137,7 +143,9 @@ func (p Program) misused(format string, args ...any) int {
 // check is what the gate runs.
 func (p Program) check() (code int) {
 	defer p.refuseOnPanic(&code, exitRefuse)
+	// What an earlier run left must tell nobody of a pass, should this one be killed.
 	removed := p.Stamp.Remove()
+	p.complain(p.forget())
 	j := p.judge()
 	if removed != nil {
 		j.verdict = j.verdict.Add(fault("stamp", removed))
@@ -155,6 +163,11 @@ func (p Program) check() (code int) {
 	return exitCode(j.verdict)
 }
 
+// forget takes away what was told of an earlier verdict.
+func (p Program) forget() error {
+	return errors.Join(p.Report.Remove(), p.Notices.Clear())
+}
+
 func (p Program) version() int {
 	fmt.Fprintf(p.Stdout, "initcheck %s (policy schema %d)\n", p.Version, policy.Schema)
 	return exitPass
@@ -169,6 +182,7 @@ func (p Program) refuseOnPanic(code *int, answer int) {
 	}
 	*code = answer
 	p.complain(p.Stamp.Remove())
+	p.complain(p.forget())
 	fmt.Fprintf(p.Stderr, "initcheck: refuse: internal error: %v; inference units stay off\n", cause)
 }
 

@@ -70,6 +70,7 @@ func newMachine(t *testing.T) *machine {
 		Uname:   func() (probe.Uname, error) { return probe.Uname{Release: newKernel, Version: "#1 SMP"}, nil },
 		Stamp:   notify.Stamp{Path: filepath.Join(m.run, "pass")},
 		Report:  notify.ReportFile{Path: filepath.Join(m.run, "report.json")},
+		Notices: notify.Notices{Metrics: filepath.Join(m.run, "initcheck.prom"), Features: filepath.Join(m.run, "features"), Motd: filepath.Join(m.run, "motd")},
 		Kmsg:    notify.Kmsg{Path: kmsg},
 		Journal: notify.Journal{Send: func(message string, _ journal.Priority, _ map[string]string) error {
 			m.messages = append(m.messages, message)
@@ -466,11 +467,13 @@ func TestStatus(t *testing.T) {
 	m.wantOutput(&m.out, "initcheck has not run in this boot", m.Report.Path, "journalctl -b -u initcheck.service", "inference units stay off")
 
 	m.wantCode(0, "check")
+	m.write("proc/uptime", "64.25 1.00\n")
 	m.wantCode(0, "status")
 	want := `verdict  pass
 kernel   7.2.12+deb14-cloud-amd64
 profile  llm-node
 when     2026-11-22T01:02:03Z, 4.2 s after boot, by initcheck v1.2.3 check
+age      1m0s
 pass     kernel 7.2.12+deb14-cloud-amd64 is not below the floor 7.0.6
 pass     module algif_hash is not loaded
 pass     module algif_hash is not built in
@@ -517,6 +520,7 @@ func TestStatusJSON(t *testing.T) {
 		Schema      int
 		Open, Stamp bool
 		Error       string
+		Age_seconds *float64
 		Report      *notify.Report
 	}
 	ask := func(m *machine, code int) (a answer) {
@@ -533,7 +537,7 @@ func TestStatusJSON(t *testing.T) {
 		t.Errorf("before the check: %+v", a)
 	}
 	m.wantCode(0, "check")
-	if a := ask(m, 0); !a.Open || !a.Stamp || a.Error != "" || a.Report == nil || a.Report.Kernel != newKernel {
+	if a := ask(m, 0); a.Age_seconds == nil || *a.Age_seconds != 0 || !a.Open || !a.Stamp || a.Error != "" || a.Report == nil || a.Report.Kernel != newKernel {
 		t.Errorf("after pass: %+v", a)
 	}
 	m.kernel(oldKernel)

@@ -27,9 +27,11 @@ func (p Program) record(j judgement, verb string) error {
 	return p.Report.Write(p.report(j, verb))
 }
 
-// tell writes the report to stderr and to the logs. What goes wrong there changes
-// no verdict; a log that hangs is left behind.
+// tell writes the report to the notices, to stderr and to the logs. What goes wrong there
+// changes no verdict; a log that hangs is left behind.
 func (p Program) tell(r notify.Report) {
+	unwritten := p.Notices.Write(r)
+	defer func() { p.complain(unwritten) }()
 	if !p.StderrIsJournal {
 		fmt.Fprintln(p.Stderr, r.Line())
 	}

@@ -87,7 +87,7 @@ func (j Journal) Write(r Report) error {
 		"KERNGATE_VERB":           r.Verb,
 		"KERNGATE_PROFILE":        Printable(r.Profile),
 		"KERNGATE_PROFILE_DIGEST": Printable(r.ProfileDigest),
-		"KERNGATE_OVERRIDE":       r.Override,
+		"KERNGATE_OVERRIDE":       r.reason(),
 		"KERNGATE_KERNEL":         Printable(r.Kernel),
 		"KERNGATE_FINDINGS":       findings.String(),
 		"KERNGATE_VERSION":        Printable(r.Version),

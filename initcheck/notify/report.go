@@ -75,7 +75,7 @@ func NewReport(v initcheck.Verdict, p policy.Policy) Report {
 		Findings:      make([]Finding, len(v.Findings)),
 	}
 	if v.Pass {
-		r.Verdict, r.Override = string(initcheck.Pass), shorten(Printable(v.Override), maxReason)
+		r.Verdict, r.Override = string(initcheck.Pass), shorten(v.Override, maxReason)
 	}
 	for i, f := range v.Findings {
 		r.Findings[i] = Finding{Rule: f.Rule, Outcome: string(f.Outcome), Text: f.Text}
@@ -128,12 +128,15 @@ func (r Report) line(n int) string {
 	return withMiddle(head, reason, tail, n)
 }
 
+// reason is that of an override, for a line.
+func (r Report) reason() string { return shorten(Printable(r.Override), maxReason) }
+
 // refusal is the wording around the reason.
 func (r Report) refusal() (head, tail string) {
 	head, tail = "initcheck: refuse: ", "; inference units stay off"
 	switch {
 	case r.Pass():
-		return "initcheck: OVERRIDE: " + r.Override + ": would refuse: ", ""
+		return "initcheck: OVERRIDE: " + r.reason() + ": would refuse: ", ""
 	case r.Verb == Breach && r.ReportOnly:
 		head, tail = "initcheck: breach: ", "; reported only"
 	case r.Verb == Breach:
@@ -143,6 +146,23 @@ func (r Report) refusal() (head, tail string) {
 		tail = "; initcheck.override= is not heeded" + tail
 	}
 	return head, tail
+}
+
+// Short is the report in at most n bytes, without what is done for it.
+func (r Report) Short(n int) string {
+	head, reason := "pass: ", "kernel "+r.Kernel+", "+count(len(r.Findings), "rule")
+	switch refusals := r.Refusals(); {
+	case r.Pass() && r.Override != "":
+		head, reason = "OVERRIDE: ", r.Override
+	case r.Pass():
+	case len(refusals) == 0:
+		head, reason = "refuse: ", "no reason was recorded"
+	case r.Verb == Breach:
+		head, reason = "breach: ", refusals[0].Text
+	default:
+		head, reason = "refuse: ", refusals[0].Text
+	}
+	return withMiddle(head, reason, "", n)
 }
 
 func withMiddle(head, middle, tail string, n int) string {
@@ -209,6 +229,11 @@ func (f ReportFile) read() (Report, error) {
 	return r, nil
 }
 
+// Remove takes the report away, and is content when there is none.
+func (f ReportFile) Remove() error {
+	return remove("the report", f.Path)
+}
+
 // Stamp is the file that stands for the verdict pass; the gated units assert that
 // it exists.
 type Stamp struct {
@@ -217,10 +242,7 @@ type Stamp struct {
 
 // Remove takes the stamp away, and is content when there is none.
 func (s Stamp) Remove() error {
-	if err := os.Remove(s.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("cannot remove the stamp: %w", err)
-	}
-	return nil
+	return remove("the stamp", s.Path)
 }
 
 // Create sets the stamp. It appears in one step, with the report's line in it for
