@@ -68,3 +68,12 @@ block = ["modprobe", "cmdline"]
 		t.Errorf("initcalls are %q, want %q", got, want)
 	}
 }
+
+func TestPolicyOfOverride(t *testing.T) {
+	for _, permitted := range []bool{true, false} {
+		p := profiles.Profile{Name: "p", Gate: profiles.Gate{Override: permitted}}
+		if got := builder.Policy(p).Override; got != permitted {
+			t.Errorf("override is %t in the policy, want %t", got, permitted)
+		}
+	}
+}

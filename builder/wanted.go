@@ -167,6 +167,7 @@ func Policy(p profiles.Profile) policy.Policy {
 	out := policy.Policy{
 		Schema: policy.Schema, Profile: p.Name, Digest: p.Digest(), Floor: k.Floor,
 		AcceptFixed: k.AcceptFixed, AcceptMitigated: k.AcceptMitigated, Unknown: k.Unknown, MaxAge: k.MaxAge, Stale: k.Stale,
+		Override:   p.Gate.Override,
 		Advisories: advisories.Compiled(k.Advisories),
 	}
 	for _, m := range p.Modules {
