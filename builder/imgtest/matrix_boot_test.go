@@ -3,16 +3,17 @@
 package imgtest
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 )
 
-// matrixTimeout is how long all states may take: about two minutes on idle cores.
-const matrixTimeout = 12 * time.Minute
+// matrixTimeout is how long a boot with all states may take: about three minutes on
+// idle cores.
+const matrixTimeout = 20 * time.Minute
 
 // matrixUnit starts the program when the boot has ended. It is no oneshot: the boot
 // would not end while it runs, and systemd would write between its lines.
@@ -22,68 +23,165 @@ After=multi-user.target boot-report.service
 ExecStart=/usr/local/sbin/gatematrix
 `
 
+// matrixFstab has the root alone: the units of other volumes would wait for their
+// devices.
+const matrixFstab = "LABEL=root / ext4 errors=remount-ro 0 1\n"
+
+// matrixImage is one for each version of systemd.
+type matrixImage struct{ systemd, image, kernel string }
+
+var matrixImages = []matrixImage{
+	{"252", "bookworm", Newest},
+	{"257", "trixie-grub", "6.12"},
+	{"262", "forky", Newest},
+}
+
+// TestBootMatrix runs all states and starters in one boot for each version of systemd.
 func TestBootMatrix(t *testing.T) {
+	slots := make(chan struct{}, min(2, runtime.NumCPU()))
 	for _, m := range matrixImages {
 		t.Run("systemd"+m.systemd, func(t *testing.T) {
-			cells, notes := bootMatrix(t, m, "")
-			t.Log(notes)
-			t.Log(cells)
+			t.Parallel()
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			table := matrixOf(t, m.patched(t), m)
+			count, wrong := table.compare(m.systemd, matrixStates)
+			wrong = append(wrong, table.unseen(matrixStates)...)
+			total := len(matrixStates) * len(matrixStarters)
+			t.Logf("systemd %s: %d cells: %d closed, %d start, %d open by name", m.systemd, total, count[matrixClosed], count[matrixStarts], count[matrixOpen])
+			if len(wrong) > 0 || total == 0 {
+				t.Errorf("%d of %d cells:\n%s", len(wrong), total, strings.Join(wrong, "\n"))
+			}
 		})
 	}
 }
 
-// bootMatrix boots a patched image with the program in it, and gives its table.
-func bootMatrix(t *testing.T, m matrixImage, edit string, arguments ...string) (cells, notes []string) {
+// TestBootMatrixControl: with the usual Requires= and After= in the drop-ins servers
+// start although the checker has not passed. So it is ours that hold them, and the
+// program sees it when they do not.
+func TestBootMatrixControl(t *testing.T) {
+	m := matrixImages[0]
+	skipped := []string{"unit-masked", "unit-missing", "condition-false", "failure-ignored"}
+	states := append([]string{"refuses"}, skipped...)
+	table := matrixOf(t, m.patched(t), m, "matrix.control", "matrix.states="+strings.Join(states, ","))
+	ran := 0
+	for _, did := range table.ran {
+		if did {
+			ran++
+		}
+	}
+	t.Logf("systemd %s, Requires= and After= alone: %d of %d cells ran", m.systemd, ran, len(table.ran))
+	want := map[string]bool{"refuses wants": false, "refuses manual": false}
+	for _, state := range states {
+		want[state+" ignore-dependencies"] = true
+	}
+	for _, state := range skipped {
+		want[state+" wants"] = true
+	}
+	for cell, should := range want {
+		if did, found := table.ran[cell]; !found || did != should {
+			t.Errorf("%s: ran is %v (measured: %v), want %v", cell, did, found, should)
+		}
+	}
+}
+
+// TestBootMatrixWhole boots into those states that a start by hand does not show: in
+// the transaction of a boot systemd drops what it cannot start and goes on.
+func TestBootMatrixWhole(t *testing.T) {
+	states := map[string]string{
+		"unit-masked":     "symlink /etc/systemd/system/initcheck.service /dev/null",
+		"unit-missing":    "rm /usr/lib/systemd/system/initcheck.service",
+		"condition-false": "mkdir /etc/systemd/system/initcheck.service.d\nwrite condition /etc/systemd/system/initcheck.service.d/50-site.conf",
+	}
+	slots := make(chan struct{}, min(2, runtime.NumCPU()))
+	for _, m := range matrixImages {
+		for state, edit := range states {
+			t.Run(state+"_systemd"+m.systemd, func(t *testing.T) {
+				t.Parallel()
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				d := m.patched(t)
+				if err := os.WriteFile(filepath.Join(d.dir, "condition"), []byte("[Unit]\nConditionPathExists=/nonexistent\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				editRoot(t, d.dir, d.file, edit+"\n")
+				_, report := d.boot(t)
+				if report.Units["vllm.service"] != "inactive" || report.Units["initcheck.service"] != "inactive" {
+					t.Errorf("units are %v, want both inactive\n%s", report.Units, report.Text)
+				}
+			})
+		}
+	}
+}
+
+// matrixDisk is a patched copy of an image with the program in it.
+type matrixDisk struct{ dir, file, vmlinuz, initrd string }
+
+func (m matrixImage) patched(t *testing.T) matrixDisk {
 	t.Helper()
 	root, err := moduleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
 	image := Image(t, m.image)
-	const disk = "disk.raw"
-	command(t, dir, filepath.Join(root, "bin/kerngate"), "apply", "-o", disk, "--profile", filepath.Join(root, "testdata/boot/matrix/profile.toml"), image.Disk)
-	command(t, ".", "go", "build", "-trimpath", "-o", filepath.Join(dir, "gatematrix"), "./gatematrix")
-	if err := os.WriteFile(filepath.Join(dir, "unit"), []byte(matrixUnit), 0o644); err != nil {
+	d := matrixDisk{dir: t.TempDir(), file: "disk.raw"}
+	if d.vmlinuz, d.initrd, err = image.Kernel(m.kernel); err != nil {
 		t.Fatal(err)
 	}
-	editRoot(t, dir, disk, edit+`
+	profile := filepath.Join(root, "testdata/boot/matrix/profile.toml")
+	command(t, d.dir, filepath.Join(root, "bin/kerngate"), "apply", "-o", d.file, "--profile", profile, image.Disk)
+	command(t, ".", "go", "build", "-trimpath", "-o", filepath.Join(d.dir, "gatematrix"), "./gatematrix")
+	for name, text := range map[string]string{"unit": matrixUnit, "fstab": matrixFstab} {
+		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	editRoot(t, d.dir, d.file, `rm /etc/fstab
+write fstab /etc/fstab
 write gatematrix /usr/local/sbin/gatematrix
 write unit /etc/systemd/system/gate-matrix.service
 symlink /etc/systemd/system/multi-user.target.wants/gate-matrix.service ../gate-matrix.service
 `)
-	judge(t, dir, disk)
-	vmlinuz, initrd, err := image.Kernel(m.kernel)
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	machine := Start(t, MachineOptions{Disk: filepath.Join(dir, disk), Kernel: vmlinuz, Initrd: initrd, Append: arguments, Timeout: matrixTimeout})
+	return d
+}
+
+// boot starts the disk and waits for its report.
+func (d matrixDisk) boot(t *testing.T, arguments ...string) (*Machine, Report) {
+	t.Helper()
+	judge(t, d.dir, d.file)
+	machine := Start(t, MachineOptions{Disk: filepath.Join(d.dir, d.file), Kernel: d.vmlinuz, Initrd: d.initrd, Append: arguments, Timeout: matrixTimeout, Console: debugConsole(t.Name())})
 	report, err := machine.Report(matrixTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(report.Systemd, m.systemd) {
-		t.Fatalf("image %s has systemd %s, want %s", m.image, report.Systemd, m.systemd)
+	return machine, report
+}
+
+// matrixOf boots a disk and gives the table that the program prints.
+func matrixOf(t *testing.T, d matrixDisk, m matrixImage, arguments ...string) matrixTable {
+	t.Helper()
+	start := time.Now()
+	machine, report := d.boot(t, arguments...)
+	if !strings.HasPrefix(report.Systemd, m.systemd+" ") {
+		t.Fatalf("image %s has systemd %q, want %s", m.image, report.Systemd, m.systemd)
 	}
-	t.Logf("booted in %.1f s", time.Since(start).Seconds())
-	if _, err := machine.Expect("^@@BEGIN gate-matrix", matrixTimeout); err != nil {
-		t.Fatal(err)
+	if report.Units["vllm.service"] != "active" || report.Units["initcheck.service"] != "active" {
+		t.Fatalf("after the boot the units are %v, want both active\n%s", report.Units, report.Text)
 	}
-	begin := machine.seen
-	_, err = machine.Expect("^@@END gate-matrix", matrixTimeout)
+	booted := time.Since(start)
+	lines, end, err := machine.Between("^@@BEGIN gate-matrix", "^@@END gate-matrix", matrixTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("done after %.1f s", time.Since(start).Seconds())
-	fmt.Println(strings.Join(machine.Console(), "\n"))
-	return machine.Console()[begin : machine.seen-1], nil
+	t.Logf("booted in %.0f s, done after %.0f s", booted.Seconds(), time.Since(start).Seconds())
+	table, err := parseMatrix(lines, end)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, strings.Join(lines, "\n"))
+	}
+	return table
 }
 
-type matrixImage struct{ systemd, image, kernel string }
-
-var matrixImages = []matrixImage{
-	{"252", "bookworm", Newest},
-	{"257", "trixie-grub", Newest},
-	{"262", "forky", Newest},
+func debugConsole(n string) *os.File {
+	f, _ := os.Create("/tmp/console-" + filepath.Base(n))
+	return f
 }

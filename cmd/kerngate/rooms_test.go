@@ -52,6 +52,8 @@ var mayImport = map[string][]string{
 	"builder/imgtest/bootdisk": {"builder/imgtest"},
 
 	"builder/imgtest/loadpaths": {},
+
+	"builder/imgtest/gatematrix": {"initcheck/policy"},
 }
 
 func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {

@@ -6,7 +6,8 @@
 //
 //	@@BEGIN gate-matrix
 //	CELL STATE STARTER ran|held
-//	NOTE STATE TEXT
+//	NOTE STATE WHERE: TEXT
+//	TIME STATE SECONDS
 //	@@END gate-matrix LINES
 //
 // A stand-in runs if its main program runs: that leaves a line in a file. Nothing else
@@ -20,7 +21,9 @@
 // gone, and a target that wants the gate and a stand-in is started in one transaction;
 // then come the other starters, all at once. Afterwards all is put back.
 //
-// matrix.states=NAME,NAME on the kernel command line limits the run to those states.
+// Two arguments on the kernel command line are for it: matrix.states=NAME,NAME limits
+// the run to those states; matrix.control puts drop-ins of the usual kind, Requires=
+// and After= alone, in place of ours.
 //
 // It is no part of what kerngate installs.
 package main

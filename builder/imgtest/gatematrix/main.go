@@ -24,46 +24,53 @@ func main() {
 	lines, err := run()
 	if err != nil {
 		// The harness waits for the end mark, so it is told here.
-		lines = []string{failed + " " + strings.ReplaceAll(err.Error(), "\n", "; ")}
+		err = errors.Join(err, say(failed+" "+strings.ReplaceAll(err.Error(), "\n", "; ")+"\n"))
 	}
-	text := fmt.Sprintf("\n%s\n%s\n%s %d\n", begin, strings.Join(lines, "\n"), end, len(lines))
-	if err := errors.Join(err, say(text)); err != nil {
+	if err := errors.Join(err, say(fmt.Sprintf("%s %d\n", end, lines))); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run() ([]string, error) {
-	wanted, err := wantedStates()
+// run prints the lines of each state when it is through, and counts them.
+func run() (lines int, err error) {
+	if err := say("\n" + begin + "\n"); err != nil {
+		return 0, err
+	}
+	text, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
-		return nil, err
+		return 0, err
+	}
+	arguments := strings.Fields(string(text))
+	wanted, err := wantedStates(arguments)
+	if err == nil && slices.Contains(arguments, "matrix.control") {
+		err = useControl()
+	}
+	if err != nil {
+		return 0, err
 	}
 	g, err := newGuest()
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	var lines []string
 	for _, s := range wanted {
 		start := time.Now()
 		found, err := g.measure(s)
 		if err != nil {
-			return nil, fmt.Errorf("state %s: %w", s.name, err)
+			return lines, fmt.Errorf("state %s: %w", s.name, err)
 		}
-		lines = append(lines, found...)
-		if err := say(fmt.Sprintf("gate-matrix: %s took %.1f s\n", s.name, time.Since(start).Seconds())); err != nil {
-			return nil, err
+		found = append(found, fmt.Sprintf("TIME %s %.1f", s.name, time.Since(start).Seconds()))
+		lines += len(found)
+		if err := say(strings.Join(found, "\n") + "\n"); err != nil {
+			return lines, err
 		}
 	}
 	return lines, nil
 }
 
 // wantedStates are all, or those that the kernel command line names.
-func wantedStates() ([]state, error) {
-	text, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return nil, err
-	}
-	for _, word := range strings.Fields(string(text)) {
+func wantedStates(arguments []string) ([]state, error) {
+	for _, word := range arguments {
 		names, limited := strings.CutPrefix(word, "matrix.states=")
 		if !limited {
 			continue

@@ -115,6 +115,21 @@ func layDown() error {
 	})
 }
 
+// control is the usual drop-in, which matrix.control puts in place of ours.
+const control = "[Unit]\nRequires=initcheck.service\nAfter=initcheck.service\n"
+
+// useControl takes our drop-ins away.
+func useControl() error {
+	dropIns, err := filepath.Glob("/usr/lib/systemd/system/*.d/50-kerngate.conf")
+	if len(dropIns) == 0 {
+		return errors.New("no drop-in to put the control in place of")
+	}
+	for _, name := range dropIns {
+		err = errors.Join(err, os.WriteFile(name, []byte(control), 0o644))
+	}
+	return err
+}
+
 // maskGenerators spares each reload a dozen programs, which make nothing that matters
 // here: systemd.generator(7).
 func maskGenerators() error {
