@@ -4,6 +4,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -141,8 +142,11 @@ func shortLimits(g *guest) error {
 	return nil
 }
 
-// loadModule loads the blocked module past its block.
+// loadModule loads the blocked module past its block, and waits until those who watch
+// for it have heard of it.
 func loadModule(g *guest) error {
-	g.undo = append(g.undo, func() error { return g.must("modprobe", "-r", "-i", module) })
-	return g.must("modprobe", "-i", module)
+	g.undo = append(g.undo, func() error {
+		return errors.Join(g.must("modprobe", "-r", "-i", module), g.must("udevadm", "settle"))
+	})
+	return errors.Join(g.must("modprobe", "-i", module), g.must("udevadm", "settle"))
 }
