@@ -149,7 +149,9 @@ symlink /etc/systemd/system/multi-user.target.wants/gate-matrix.service ../gate-
 func (d matrixDisk) boot(t *testing.T, arguments ...string) (*Machine, Report) {
 	t.Helper()
 	judge(t, d.dir, d.file)
-	machine := Start(t, MachineOptions{Disk: filepath.Join(d.dir, d.file), Kernel: d.vmlinuz, Initrd: d.initrd, Append: arguments, Timeout: matrixTimeout, Console: debugConsole(t.Name())})
+	machine := Start(t, MachineOptions{
+		Disk: filepath.Join(d.dir, d.file), Kernel: d.vmlinuz, Initrd: d.initrd, Append: arguments, Timeout: matrixTimeout,
+	})
 	report, err := machine.Report(matrixTimeout)
 	if err != nil {
 		t.Fatal(err)
@@ -179,9 +181,4 @@ func matrixOf(t *testing.T, d matrixDisk, m matrixImage, arguments ...string) ma
 		t.Fatalf("%v\n%s", err, strings.Join(lines, "\n"))
 	}
 	return table
-}
-
-func debugConsole(n string) *os.File {
-	f, _ := os.Create("/tmp/console-" + filepath.Base(n))
-	return f
 }
