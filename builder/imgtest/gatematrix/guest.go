@@ -98,7 +98,7 @@ func processes(unit string) []string {
 func (g *guest) whileUp(s state) error {
 	up := []string{"llama-server.service", "local-ai.socket"}
 	if err := g.must("systemctl", append([]string{"start"}, up...)...); err != nil {
-		return err
+		return fmt.Errorf("%w: %s", err, g.status("initcheck.service"))
 	}
 	if err := g.settle(); err != nil {
 		return err
@@ -171,7 +171,10 @@ func (g *guest) connect(name string) {
 // reset stops everything and makes the machine forget, as a boot does.
 func (g *guest) reset() error {
 	// A unit that the state has taken away cannot be stopped, and need not.
-	command("systemctl", append([]string{"stop", target}, gated...)...)
+	said := command("systemctl", append([]string{"stop", target}, gated...)...)
+	if is := strings.TrimSpace(command("systemctl", "is-active", "initcheck.service")); is == "active" || is == "activating" {
+		return fmt.Errorf("initcheck.service is %s after systemctl stop: %s", is, said)
+	}
 	command("systemctl", "reset-failed")
 	asUser("systemctl", "--user", "stop", userUnit)
 	return errors.Join(clear(marks), g.inRun(func() error { return clear(runDir) }))
@@ -253,7 +256,7 @@ func (g *guest) status(unit string) string {
 func (g *guest) must(name string, args ...string) error {
 	out, err := output(nil, name, args...)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(out))
 	}
 	return nil
 }
