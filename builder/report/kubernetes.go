@@ -46,18 +46,18 @@ type (
 	}
 )
 
-// problemMonitor asks initcheck status, whose exit codes are those that
+// problemMonitor asks initcheck status --short, which prints what fits the message and whose exit codes are those that
 // node-problem-detector wants: 0 no problem, 1 a problem, everything else unknown.
 // There is one rule, because several for one condition would take turns.
 func problemMonitor() File {
 	const gate = "InferenceGateClosed"
 	m := monitor{
 		Plugin:     "custom",
-		Config:     monitorConfig{Interval: "30s", Timeout: "10s", MaxOutput: 512, FollowMessage: true, SkipInitial: true},
+		Config:     monitorConfig{Interval: "30s", Timeout: "10s", MaxOutput: 80, FollowMessage: true, SkipInitial: true},
 		Source:     "initcheck",
 		Metrics:    true,
 		Conditions: []condition{{gate, "InitcheckPassed", "initcheck passed: inference services may start"}},
-		Rules:      []rule{{"permanent", gate, "InitcheckRefused", policy.Binary, []string{"status"}}},
+		Rules:      []rule{{"permanent", gate, "InitcheckRefused", policy.Binary, []string{"status", "--short"}}},
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

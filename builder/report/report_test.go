@@ -294,7 +294,7 @@ func TestProblemMonitor(t *testing.T) {
 		if m.Plugin != "custom" || len(m.Conditions) != 1 || len(m.Rules) != 1 {
 			t.Fatalf("monitor is %+v, want plugin custom with a condition and a rule", m)
 		}
-		if r := m.Rules[0]; r.Type != "permanent" || r.Condition != m.Conditions[0].Type || r.Path != policy.Binary || strings.Join(r.Args, " ") != "status" || r.Reason == m.Conditions[0].Reason {
+		if r := m.Rules[0]; r.Type != "permanent" || r.Condition != m.Conditions[0].Type || r.Path != policy.Binary || strings.Join(r.Args, " ") != "status --short" || r.Reason == m.Conditions[0].Reason {
 			t.Errorf("rule is %+v for the condition %+v", r, m.Conditions[0])
 		}
 		return
