@@ -2,6 +2,7 @@ package imgtest
 
 import (
 	"context"
+	"slices"
 
 	"github.com/kerngate/kerngate/builder/machine"
 )
@@ -16,8 +17,19 @@ type MachineOptions = machine.Options
 // methods are for one goroutine.
 type Machine struct{ *machine.Machine }
 
+// arguments are those of a kernel that is booted directly, before those of a test.
+var arguments = slices.Concat(
+	[]string{"root=/dev/vda2", "ro"},
+	machine.Arguments(machine.AMD64),
+	[]string{"norandmaps", "lsm="}, // halves the time of user space under emulation
+)
+
 // Boot starts a machine. The caller must Close it. The machine also ends with ctx.
+// Without firmware, the kernel's root is the second partition.
 func Boot(ctx context.Context, o MachineOptions) (*Machine, error) {
+	if !o.Firmware {
+		o.Append = slices.Concat(arguments, o.Append)
+	}
 	m, err := machine.Boot(ctx, o)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/kerngate/kerngate/builder/machine"
 )
 
 // patience is far above what a shell script needs to print a line.
@@ -18,7 +20,7 @@ func scriptedMachine(t *testing.T, script string) *Machine {
 	kernel := filepath.Join(dir, "vmlinuz")
 	write(t, kernel, "")
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	return Start(t, MachineOptions{Disk: kernel, Kernel: kernel, Emulated: true})
+	return Start(t, MachineOptions{Disk: kernel, Kernel: kernel, Accel: machine.TCG})
 }
 
 func write(t *testing.T, name, text string) {

@@ -21,7 +21,7 @@ const (
 var escape = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b[PX\]^_][^\x07\x1b]*(\x07|\x1b\\)?|\x1b.?|[\x00-\x08\x0b-\x1f\x7f]`)
 
 // fatal matches the lines after which a guest does nothing more that is waited for.
-var fatal = regexp.MustCompile(`Kernel panic - not syncing|You are in emergency mode|Reached target emergency\.target`)
+var fatal = regexp.MustCompile(`Kernel panic - not syncing|You are in emergency mode|Entering emergency mode\.|Reached target emergency\.target`)
 
 // errFlood ends the reading of a guest that prints without end.
 var errFlood = fmt.Errorf("console has more than %d bytes", maxConsole)

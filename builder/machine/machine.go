@@ -7,12 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // DefaultTimeout is the life of a machine without a timeout of its own. An emulated
@@ -29,24 +33,26 @@ const excerpt = 60
 // what was waited for.
 var ErrMachine = errors.New("machine did not print what was waited for")
 
-// The firmware of Debian's package ovmf. Its variables are not kept.
-const (
-	firmwareCode      = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-	firmwareVariables = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-)
-
 // Options say what to boot. Disk, Kernel and Initrd are file names.
 type Options struct {
-	Disk     string        // raw image, the guest's /dev/vda
+	Arch     Arch          // empty: AMD64
+	Disk     string        // raw image
+	Bus      Bus           // that the disk is on; empty: Virtio
 	Writable bool          // the guest's writes go into Disk; else it is never written
 	Firmware bool          // boot the disk by UEFI and its own boot loader; Initrd and Append are not used
-	Kernel   string        // bzImage; with Firmware, that of the disk, only to find out about KVM
+	Kernel   string        // as QEMU's -kernel takes it; with Firmware, that of the disk or none, only to find out about KVM
 	Initrd   string        // initramfs; empty: none
-	Append   []string      // kernel arguments after ours; root=/dev/vda2 is ours
+	Append   []string      // kernel arguments, all of them; see [Arguments]
 	Memory   int           // MiB; 0: 1024
-	Emulated bool          // do not even try KVM
+	Accel    Accel         // empty: Auto
 	Timeout  time.Duration // for the whole life of the machine; 0: DefaultTimeout
 	Console  io.Writer     // gets every console line as it comes, without escape sequences; nil: nobody
+
+	// Second gives the machine a second serial port, /dev/ttyS1, which [Machine.Second] talks to.
+	Second bool
+	// Credentials are for the guest's systemd, by name (systemd.system-credentials(7));
+	// it has them from the firmware's tables (SMBIOS type 11).
+	Credentials map[string]string
 }
 
 // Machine is a running QEMU. Its methods are for one goroutine.
@@ -56,83 +62,80 @@ type Machine struct {
 	cancel  context.CancelFunc
 	exited  chan struct{}
 	temp    string
+	accel   Accel
+	second  net.Conn
 }
 
 // Boot starts a machine. The caller must Close it. The machine also ends with ctx.
 func Boot(ctx context.Context, o Options) (*Machine, error) {
-	for _, name := range []string{o.Disk, o.Kernel, cmp.Or(o.Initrd, o.Kernel)} {
-		if _, err := os.Stat(name); err != nil {
+	if o.Kernel == "" && !o.Firmware {
+		return nil, errors.New("cannot boot: neither a kernel nor the disk's own boot loader is asked for")
+	}
+	if _, err := o.system(); err != nil {
+		return nil, fmt.Errorf("cannot boot: %w", err)
+	}
+	for _, name := range []string{o.Disk, o.Kernel, o.Initrd} {
+		if _, err := os.Stat(name); err != nil && name != "" {
 			return nil, fmt.Errorf("cannot boot: %w", err)
 		}
 	}
-	if o.Firmware {
-		if _, err := os.Stat(firmwareCode); err != nil {
-			return nil, fmt.Errorf("cannot boot by UEFI: apt-get install ovmf: %w", err)
-		}
-	}
-	accel := emulation
-	if !o.Emulated && kvmWorks(ctx, o.Kernel) {
-		accel = hardware
+	accel, err := choose(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("cannot boot: %w", err)
 	}
 	return launch(ctx, o, accel)
 }
 
 // launch starts QEMU with one accelerator.
-func launch(ctx context.Context, o Options, accel []string) (*Machine, error) {
+func launch(ctx context.Context, o Options, accel Accel) (*Machine, error) {
+	args, err := qemuArgs(o, accel)
+	if err != nil {
+		return nil, fmt.Errorf("cannot boot: %w", err)
+	}
 	temp, err := os.MkdirTemp("", "kerngate-machine-")
 	if err != nil {
 		return nil, fmt.Errorf("cannot boot: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(o.Timeout, DefaultTimeout))
-	m := &Machine{console: newConsole(o.Console), cancel: cancel, exited: make(chan struct{}), temp: temp}
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", qemuArgs(o, accel)...)
+	m := &Machine{console: newConsole(o.Console), cancel: cancel, exited: make(chan struct{}), temp: temp, accel: accel}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+temp) // where the snapshot's file goes
 	cmd.SysProcAttr = dieWithParent()
 	started := make(chan error, 1)
-	go m.run(ctx, cmd, started)
+	if o.Second {
+		err = m.connect(cmd)
+	}
+	if err != nil {
+		started <- err
+		close(m.exited)
+	} else {
+		go m.run(ctx, cmd, started)
+	}
 	if err := <-started; err != nil {
 		m.Close()
-		if errors.Is(err, exec.ErrNotFound) {
-			err = fmt.Errorf("%w: apt-get install qemu-system-x86", err)
-		}
 		return nil, fmt.Errorf("cannot boot: %w", err)
 	}
 	return m, nil
 }
 
-// qemuArgs are the switches of QEMU and the kernel's arguments. Which of them make
-// an emulated boot quick was measured; see testdata/boot/README.md.
-func qemuArgs(o Options, accel []string) []string {
-	args := append([]string{
-		"-nodefaults", "-no-user-config", "-no-reboot",
-		"-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none",
-		"-m", fmt.Sprint(cmp.Or(o.Memory, 1024)),
-	}, accel...)
-	if o.Disk != "" {
-		args = append(args, "-drive", drive("virtio", o.Disk, !o.Writable)+",cache=unsafe")
+// connect makes the line to the second serial port. QEMU has its end as descriptor
+// secondFD.
+func (m *Machine) connect(cmd *exec.Cmd) error {
+	syscall.ForkLock.RLock() // no other child may inherit QEMU's end
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(pair[0])
+		unix.CloseOnExec(pair[1])
 	}
-	if o.Firmware {
-		return append(args, "-machine", "q35",
-			"-drive", drive("pflash", firmwareCode, false)+",readonly=on", "-drive", drive("pflash", firmwareVariables, true))
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return err
 	}
-	if o.Initrd != "" {
-		args = append(args, "-initrd", o.Initrd)
-	}
-	kernel := append([]string{
-		"root=/dev/vda2", "ro", "console=ttyS0",
-		"panic=-1",           // with -no-reboot: a panic, or an initramfs that is stuck, ends QEMU
-		"no_timer_check",     // a starved emulator delivers ticks too late, and the kernel panics: "IO-APIC + timer doesn't work"
-		"norandmaps", "lsm=", // halves the time of user space under emulation
-		"TERM=dumb", // systemd 262 waits for a terminal's answers otherwise
-	}, o.Append...)
-	return append(args, "-kernel", o.Kernel, "-append", strings.Join(kernel, " "))
-}
-
-// drive is a file as QEMU's -drive takes it; what is written to a snapshot is lost.
-func drive(kind, file string, snapshot bool) string {
-	onOff := map[bool]string{true: "on", false: "off"}
-	// A comma in a file name is written twice: qemu-options, "-drive".
-	return "if=" + kind + ",format=raw,snapshot=" + onOff[snapshot] + ",file=" + strings.ReplaceAll(file, ",", ",,")
+	ours := os.NewFile(uintptr(pair[0]), "second serial port")
+	defer ours.Close()
+	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(pair[1]), "second serial port in QEMU")}
+	m.second, err = net.FileConn(ours)
+	return err
 }
 
 // run is the life of the QEMU process. One locked thread starts it and waits for it,
@@ -146,6 +149,9 @@ func (m *Machine) run(ctx context.Context, cmd *exec.Cmd, started chan<- error) 
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
+	}
+	for _, f := range cmd.ExtraFiles {
+		f.Close()
 	}
 	started <- err
 	if err != nil {
@@ -222,10 +228,27 @@ func (m *Machine) Console() []string {
 	return lines
 }
 
+// Follow returns the console lines from index from on, a channel that is closed when
+// there are more, and why there will be none: nil while the machine runs and says
+// nothing of giving up.
+func (m *Machine) Follow(from int) (lines []string, more <-chan struct{}, end error) {
+	return m.console.since(from)
+}
+
+// Accel is what runs the guest's processor: KVM or TCG.
+func (m *Machine) Accel() Accel { return m.accel }
+
+// Second is the line to the guest's second serial port; nil without one. What the
+// guest's kernel does not read is lost. It ends when the machine does.
+func (m *Machine) Second() net.Conn { return m.second }
+
 // Close ends QEMU, waits for it and removes what it left behind.
 func (m *Machine) Close() error {
 	m.cancel()
 	<-m.exited
+	if m.second != nil {
+		m.second.Close()
+	}
 	return os.RemoveAll(m.temp)
 }
 

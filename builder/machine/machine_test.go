@@ -3,7 +3,10 @@ package machine
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,7 +23,9 @@ const patience = 20 * time.Second
 func fakeQEMU(t *testing.T, script string) Options {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "qemu-system-x86_64"), "#!/bin/sh\n"+script+"\n")
+	for _, s := range systems {
+		write(t, filepath.Join(dir, s.program), "#!/bin/sh\n"+script+"\n")
+	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	t.Setenv("TMPDIR", t.TempDir())
 	return Options{Disk: "disk.raw", Kernel: "vmlinuz"}
@@ -35,7 +40,7 @@ func write(t *testing.T, name, text string) {
 
 func launchTest(t *testing.T, o Options) *Machine {
 	t.Helper()
-	m, err := launch(context.Background(), o, emulation)
+	m, err := launch(context.Background(), o, TCG)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,13 +135,20 @@ func TestCloseEndsQEMUAndCleansUp(t *testing.T) {
 
 func TestNoQEMU(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	_, err := launch(context.Background(), Options{Kernel: "vmlinuz"}, emulation)
-	if err == nil || !strings.Contains(err.Error(), "apt-get install qemu-system-x86") {
-		t.Errorf("error is %v, want one that names the package", err)
+	for arch, want := range map[Arch]string{
+		"":    "install it: apt-get install qemu-system-x86",
+		ARM64: "install it: apt-get install qemu-system-arm",
+	} {
+		_, err := Boot(context.Background(), Options{Arch: arch, Kernel: "vmlinuz"})
+		var missing *MissingError
+		if !errors.As(err, &missing) || missing.Hint() != want {
+			t.Errorf("%q: error is %v, want one with the hint %q", arch, err, want)
+		}
 	}
 }
 
 func TestMissingFiles(t *testing.T) {
+	fakeQEMU(t, "exit 0")
 	_, err := Boot(context.Background(), Options{Disk: "no-such.raw", Kernel: "vmlinuz"})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error is %v, want that no-such.raw does not exist", err)
@@ -151,34 +163,139 @@ func TestSpeaks(t *testing.T) {
 	} {
 		t.Run(script, func(t *testing.T) {
 			o := fakeQEMU(t, script)
-			if got := speaks(context.Background(), o.Kernel, hardware, time.Second); got != want {
+			if got := speaks(context.Background(), o, TCG, time.Second); got != want {
 				t.Errorf("got %v, want %v", got, want)
 			}
 		})
 	}
 }
 
+// arguments are those of the machine in one line.
+func arguments(t *testing.T, o Options, accel Accel) string {
+	t.Helper()
+	fakeQEMU(t, "exit 0")
+	args, err := qemuArgs(o, accel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(args, " ")
+}
+
 func TestQEMUArgs(t *testing.T) {
-	args := strings.Join(qemuArgs(Options{Disk: "a,b.raw", Kernel: "K", Initrd: "I", Append: []string{"x=1"}}, emulation), " ")
-	for _, want := range []string{
-		"snapshot=on", "file=a,,b.raw", "-nic none", "-no-reboot", "-kernel K", "-initrd I", " x=1", "-m 1024", "-accel tcg",
-	} {
-		if !strings.Contains(args, want) {
-			t.Errorf("arguments lack %q: %s", want, args)
-		}
+	credential := base64.StdEncoding.EncodeToString([]byte("text"))
+	tests := map[string]struct {
+		options Options
+		accel   Accel
+		want    []string
+		none    []string
+	}{
+		"direct": {
+			options: Options{Disk: "a,b.raw", Kernel: "K", Initrd: "I", Append: []string{"root=/dev/vda2", "x=1"}}, accel: TCG,
+			want: []string{"qemu-system-x86_64 ", "if=virtio", "snapshot=on", "file=a,,b.raw", "-nic none", "-no-reboot", "-kernel K", "-initrd I", "-append root=/dev/vda2 x=1", "-m 1024", "-accel tcg"},
+			none: []string{"chardev", "smbios", "pflash"},
+		},
+		"writable":    {options: Options{Disk: "a.raw", Writable: true, Kernel: "K"}, want: []string{"snapshot=off,file=a.raw"}, none: []string{"snapshot=on"}},
+		"no disk":     {options: Options{Kernel: "K"}, none: []string{"-drive"}},
+		"scsi":        {options: Options{Disk: "a.raw", Kernel: "K", Bus: SCSI}, want: []string{"if=none", "snapshot=on", "-device scsi-hd,drive=disk"}},
+		"nvme":        {options: Options{Disk: "a.raw", Kernel: "K", Bus: NVMe}, want: []string{"if=none", "snapshot=on", "-device nvme,drive=disk"}},
+		"kvm":         {options: Options{Kernel: "K"}, accel: KVM, want: []string{"-accel kvm -cpu host"}, none: []string{"tcg"}},
+		"memory":      {options: Options{Kernel: "K", Memory: 300}, want: []string{"-m 300"}},
+		"second port": {options: Options{Kernel: "K", Second: true}, want: []string{"-serial stdio", "-chardev socket,id=second,fd=3 -serial chardev:second"}},
+		"credential":  {options: Options{Kernel: "K", Credentials: map[string]string{"a": "text"}}, want: []string{"-smbios type=11,value=io.systemd.credential.binary:a=" + credential}},
+		"arm64":       {options: Options{Kernel: "K", Arch: ARM64}, want: []string{"qemu-system-aarch64 ", "-machine virt", "-cpu cortex-a57"}, none: []string{"qemu64"}},
+		"boots firmware": {options: Options{Disk: "a.raw", Firmware: true, Kernel: "K", Initrd: "I"},
+			want: []string{"-machine q35", "snapshot=on,file=a.raw", "OVMF_CODE_4M.fd,readonly=on", "snapshot=on,file=/usr/share/OVMF/OVMF_VARS"},
+			none: []string{"-kernel", "-initrd", "-append"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			args := arguments(t, test.options, test.accel)
+			for _, want := range test.want {
+				if !strings.Contains(args, want) {
+					t.Errorf("arguments lack %q: %s", want, args)
+				}
+			}
+			for _, none := range test.none {
+				if strings.Contains(args, none) {
+					t.Errorf("arguments have %q, want none: %s", none, args)
+				}
+			}
+		})
 	}
 }
 
-func TestQEMUArgsFirmware(t *testing.T) {
-	args := strings.Join(qemuArgs(Options{Disk: "a.raw", Firmware: true, Kernel: "K", Initrd: "I"}, emulation), " ")
-	for _, want := range []string{"-machine q35", "snapshot=on,file=a.raw", "OVMF_CODE_4M.fd,readonly=on", "snapshot=on,file=/usr/share/OVMF/OVMF_VARS"} {
-		if !strings.Contains(args, want) {
-			t.Errorf("arguments lack %q: %s", want, args)
+func TestOptionsRefused(t *testing.T) {
+	fakeQEMU(t, "exit 0")
+	tests := map[string]struct {
+		options Options
+		want    string
+	}{
+		"architecture":            {Options{Arch: "riscv64", Kernel: "K"}, `architecture is "riscv64"`},
+		"accelerator":             {Options{Kernel: "/dev/null", Accel: "xen"}, `accelerator is "xen"`},
+		"nothing to boot":         {Options{}, "neither a kernel"},
+		"second port of an arm64": {Options{Arch: ARM64, Kernel: "/dev/null", Second: true}, "no second serial port"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			m, err := Boot(context.Background(), test.options)
+			if err == nil {
+				m.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error is %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestArguments(t *testing.T) {
+	if got := Arguments(""); !slices.Contains(got, "console=ttyS0") || !slices.Contains(got, "no_timer_check") {
+		t.Errorf("arguments are %q", got)
+	}
+	if got := Arguments(ARM64); !slices.Contains(got, "console=ttyAMA0") || slices.Contains(got, "no_timer_check") {
+		t.Errorf("arguments on arm64 are %q", got)
+	}
+}
+
+// TestSecond has a script answer on the second port: its descriptor is 3.
+func TestSecond(t *testing.T) {
+	o := fakeQEMU(t, `read -r line <&3; echo "heard $line"; echo "answer to $line" >&3; exec sleep 60`)
+	o.Second = true
+	m := launchTest(t, o)
+	if _, err := fmt.Fprintln(m.Second(), "question"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Expect("^heard question$", patience); err != nil {
+		t.Fatal(err)
+	}
+	m.Second().SetReadDeadline(time.Now().Add(patience))
+	got := make([]byte, len("answer to question"))
+	if _, err := io.ReadFull(m.Second(), got); err != nil || string(got) != "answer to question" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	m.cancel()
+	if rest, err := io.ReadAll(m.Second()); err != nil || string(rest) != "\n" {
+		t.Errorf("after the machine's end: %q, %v, want the end of the line", rest, err)
+	}
+}
+
+func TestFollow(t *testing.T) {
+	m := launchTest(t, fakeQEMU(t, "echo one; sleep 0.2; echo two"))
+	var got []string
+	for {
+		lines, more, end := m.Follow(len(got))
+		got = append(got, lines...)
+		if end != nil && len(lines) == 0 {
+			break
+		}
+		select {
+		case <-more:
+		case <-m.exited:
+		case <-time.After(patience):
+			t.Fatalf("nothing more after %q", got)
 		}
 	}
-	for _, none := range []string{"-kernel", "-initrd", "-append"} {
-		if strings.Contains(args, none) {
-			t.Errorf("arguments have %q, want the disk's own kernel: %s", none, args)
-		}
+	if want := []string{"one", "two"}; !slices.Equal(got, want) {
+		t.Errorf("lines are %q, want %q", got, want)
 	}
 }
