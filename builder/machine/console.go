@@ -20,6 +20,9 @@ const (
 // control characters but tab.
 var escape = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b[PX\]^_][^\x07\x1b]*(\x07|\x1b\\)?|\x1b.?|[\x00-\x08\x0b-\x1f\x7f]`)
 
+// Plain is a line of a terminal without what is not text.
+func Plain(line string) string { return escape.ReplaceAllString(line, "") }
+
 // fatal matches the lines after which a guest does nothing more that is waited for.
 var fatal = regexp.MustCompile(`Kernel panic - not syncing|You are in emergency mode|Entering emergency mode\.|Reached target emergency\.target`)
 
@@ -49,7 +52,7 @@ func (c *console) read(r io.Reader) error {
 	s := bufio.NewScanner(r)
 	s.Buffer(make([]byte, 0, 4096), maxLine)
 	for s.Scan() {
-		line := escape.ReplaceAllString(s.Text(), "")
+		line := Plain(s.Text())
 		fmt.Fprintln(c.echo, line)
 		if err := c.add(line); err != nil {
 			return err

@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"builder":                  {"builder/", "profiles", "initcheck"},
 	"builder/imgtest":          {"builder/rootfs", "builder/machine"},
 	"builder/machine":          {},
+	"builder/rehearse":         {"builder", "initcheck"}, // above builder: it reads the manifest, and boots what builder's rooms find
 	"profiles":                 {"profiles/advisories", "initcheck/advisory", "initcheck/policy", "initcheck/kver"},
 	"profiles/advisories":      {"initcheck/advisory", "initcheck/kver"},
 	"initcheck/kver":           {},

@@ -148,7 +148,7 @@ to revert; 2 usage; 3 error, nothing was changed; 4 there are changes (plan --ex
 	}
 	root.PersistentFlags().BoolVar(&u.json, "json", false, "print the result as JSON")
 	root.PersistentFlags().BoolVarP(&u.quiet, "quiet", "q", false, "print no steps on standard error")
-	root.AddCommand(newInspect(u), newPlan(u), newApply(u), newVerify(u), newRevert(u), newRecover(u), newProfile(u), newAdvisories(u), newVersion(u))
+	root.AddCommand(newInspect(u), newPlan(u), newApply(u), newVerify(u), newRehearse(u), newRevert(u), newRecover(u), newProfile(u), newAdvisories(u), newVersion(u))
 	return root
 }
 

@@ -43,7 +43,8 @@ func TestScripts(t *testing.T) {
 			"chop":   chop,
 			"poke":   poke,
 
-			"interrupt": interrupt,
+			"interrupt":    interrupt,
+			"onlykerngate": onlyKerngate,
 		},
 	})
 }
@@ -167,6 +168,20 @@ func chop(ts *testscript.TestScript, neg bool, args []string) {
 	size, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), size))
+}
+
+// onlyKerngate hides all programs but kerngate for the rest of the script.
+func onlyKerngate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: onlykerngate")
+	}
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if _, err := os.Stat(filepath.Join(dir, "kerngate")); err == nil {
+			ts.Setenv("PATH", dir)
+			return
+		}
+	}
+	ts.Fatalf("kerngate is not in PATH")
 }
 
 // poke writes text, with escapes as in a Go string, into a file at an offset: poke

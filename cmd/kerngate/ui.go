@@ -86,6 +86,34 @@ func (u *ui) progress(done, total int64) {
 	}
 }
 
+// live shows what goes on now: a terminal has one line that is written over, all else
+// gets a line where there is something new to say.
+func (u *ui) live(text string, fresh bool) {
+	switch {
+	case u.quiet:
+	case isTerminal(u.stderr):
+		line := []rune("kerngate: " + oneLine(text))
+		fmt.Fprintf(u.stderr, "\r\x1b[K%s", string(line[:min(len(line), columns(u.stderr)-1)]))
+		u.unfinished = true
+	case fresh:
+		u.say(text)
+	}
+}
+
+// columns is the width of a terminal: a longer line could not be written over.
+func columns(w io.Writer) int {
+	const usual = 80
+	f, ok := w.(*os.File)
+	if !ok {
+		return usual
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return usual
+	}
+	return int(size.Col)
+}
+
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
