@@ -77,25 +77,18 @@ type finder struct {
 
 // users looks at the units of all users, and at the quadlets that are for one user.
 func (f *finder) users() error {
-	var shared, own []string
-	for _, dir := range quadletDirs {
-		dir = path.Join(dir, quadletUsers)
-		shared = append(shared, dir)
-		_, entries, err := f.list(dir)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if e.Type == fs.ModeDir && isNumber(e.Name) {
-				own = append(own, path.Join(dir, e.Name))
-			}
-		}
-	}
-	if err := f.look(User, userDirs, shared); err != nil {
+	if err := f.look(User, userDirs, []string{quadletUsers}); err != nil {
 		return err
 	}
-	for _, dir := range own {
-		if err := f.look(User, userDirs, []string{dir}); err != nil {
+	_, entries, err := f.list(quadletUsers)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type != fs.ModeDir || !isNumber(e.Name) {
+			continue
+		}
+		if err := f.look(User, userDirs, []string{path.Join(quadletUsers, e.Name)}); err != nil {
 			return err
 		}
 	}

@@ -10,12 +10,12 @@ import (
 )
 
 // Where quadlets lie in a tree that is not running, strongest first:
-// podman-systemd.unit(5), "DESCRIPTION". Below quadletUsers each numeric directory is for
-// the user of that number, the rest for all.
+// podman-systemd.unit(5), "DESCRIPTION". In quadletUsers each numeric directory is for the
+// user of that number, the rest for all.
 var quadletDirs = []string{"/etc/containers/systemd", "/usr/share/containers/systemd"}
 
 const (
-	quadletUsers = "users"
+	quadletUsers = "/etc/containers/systemd/users"
 	quadletHome  = ".config/containers/systemd"
 )
 
@@ -40,8 +40,7 @@ func (q *quadlet) service() string {
 		return own + ".service"
 	}
 	if ext != ".container" && ext != ".kube" {
-		at := strings.IndexByte(stem+"@", '@')
-		stem = stem[:at] + "-" + ext[1:] + stem[at:]
+		stem += "-" + ext[1:]
 	}
 	return stem + ".service"
 }
@@ -93,6 +92,7 @@ func (s *quadletSet) walk(dir string, depth int) error {
 		return err
 	}
 	s.dirs = append(s.dirs, literal)
+	var below []string // a file wins over one of its name further down
 	for _, e := range entries {
 		name := path.Join(literal, e.Name)
 		stem, isDropIns := strings.CutSuffix(e.Name, ".d")
@@ -101,23 +101,23 @@ func (s *quadletSet) walk(dir string, depth int) error {
 		case isDropIns:
 			s.dropIns[path.Join(literal, stem)] = append(s.dropIns[path.Join(literal, stem)], name)
 		case e.Type == fs.ModeDir && !isForOthers(dir, e.Name):
-			if err := s.walk(name, depth-1); err != nil {
-				return err
-			}
+			below = append(below, name)
 		case isQuadlet && s.files[e.Name] == "":
 			s.files[e.Name] = name
+		}
+	}
+	for _, name := range below {
+		if err := s.walk(name, depth-1); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // isForOthers says whether a directory holds what another manager reads: users' below the
-// system's, and one user's below that of all.
+// system's, and one user's below that of all. The vendor's has none for users.
 func isForOthers(dir, name string) bool {
-	if slices.Contains(quadletDirs, dir) {
-		return name == quadletUsers
-	}
-	return path.Base(dir) == quadletUsers && isNumber(name)
+	return path.Join(dir, name) == quadletUsers || dir == quadletUsers && isNumber(name)
 }
 
 func isNumber(name string) bool { return name != "" && strings.Trim(name, "0123456789") == "" }
