@@ -93,7 +93,7 @@ func Apply(ctx context.Context, r Request) (*Result, error) {
 // system that boots from it. With the command line set elsewhere, boot entries may
 // well lie elsewhere, too.
 func CheckTarget(target *image.Target, p profiles.Profile) error {
-	names := []string{modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath, unit.EnableLink}
+	names := []string{modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath, unit.EnableLink, unit.RulePath}
 	if !slices.Contains(p.Accept, profiles.AcceptExternalCmdline) {
 		names = append(names, "/boot/initrd.img")
 	}

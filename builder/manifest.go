@@ -185,12 +185,10 @@ func opOf(name string) rootfs.Op {
 		return ""
 	}
 	switch name {
-	case modprobe.File, policy.Binary, policy.File, ManifestPath, unit.GatePath, pin.AptPreferences:
+	case modprobe.File, policy.Binary, policy.File, ManifestPath, pin.AptPreferences:
 		return rootfs.WriteFile
-	case unit.EnableLink:
-		return rootfs.Symlink
 	case "/etc", "/etc/apt", path.Dir(pin.AptPreferences), path.Dir(modprobe.File), "/usr", "/usr/lib", "/usr/lib/systemd",
-		path.Dir(ManifestPath), path.Dir(policy.Binary), unit.Dir, path.Dir(unit.EnableLink):
+		path.Dir(ManifestPath), path.Dir(policy.Binary):
 		return rootfs.Mkdir
 	}
 	for _, file := range slices.Concat(initramfs.OwnFiles(), bootentry.OwnFiles(), bootentry.MenuFiles()) {
@@ -206,18 +204,7 @@ func opOf(name string) rootfs.Op {
 	if op := report.OpOf(name); op != "" {
 		return op
 	}
-	rest, ok := strings.CutPrefix(name, unit.Dir+"/")
-	dir, file, inside := strings.Cut(rest, "/")
-	switch {
-	case !ok || !strings.HasSuffix(dir, ".d"):
-		return ""
-	case !inside:
-		return rootfs.Mkdir
-	case file == unit.DropIn:
-		return rootfs.WriteFile
-	default:
-		return ""
-	}
+	return unit.OpOf(name)
 }
 
 // encode gives the manifest's bytes: sorted, indented, no times.

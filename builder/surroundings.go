@@ -102,7 +102,7 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 	found, warnings = append(found, certain...), append(warnings, possible...)
 	warnings = append(warnings, s.pinWarnings...)
 	if len(p.Gate.Units) > 0 {
-		conflicts, err := unit.Conflicts(s.tree, p.Gate.Units)
+		conflicts, err := unit.Conflicts(s.tree, unitConfig(p))
 		if err != nil {
 			return nil, nil, err
 		}

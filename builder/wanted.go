@@ -84,8 +84,7 @@ func wantedFiles(t rootfs.Tree, p profiles.Profile, source CheckerSource) ([]wan
 	return slices.Concat(out, gate, told), err
 }
 
-// gateFiles is the checker, its policy, the gate's unit with its enable link, and
-// a drop-in for every gated unit.
+// gateFiles is the checker, its policy, and all that systemd and udev read.
 func gateFiles(t rootfs.Tree, p profiles.Profile, source CheckerSource) ([]wanted, error) {
 	if err := requireSystemd(t); err != nil {
 		return nil, err
@@ -102,21 +101,58 @@ func gateFiles(t rootfs.Tree, p profiles.Profile, source CheckerSource) ([]wante
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the policy of profile %s: %w", p.Name, err)
 	}
-	const gate = "gate of the inference units"
 	out := []wanted{
 		{path: policy.Binary, op: rootfs.WriteFile, mode: 0o755, data: program, reason: "checker for " + arch},
 		{path: policy.File, op: rootfs.WriteFile, mode: 0o644, data: rules, reason: "what the checker decides by"},
-		{path: unit.GatePath, op: rootfs.WriteFile, mode: 0o644, data: unit.GateText(header(p)), reason: gate},
-		{path: unit.EnableLink, op: rootfs.Symlink, target: unit.EnableTarget, reason: "start the gate early in every boot"},
 	}
-	for _, name := range p.Gate.Units {
-		out = append(out, wanted{
-			path: unit.DropInPath(name), op: rootfs.WriteFile, mode: 0o644,
-			data:   unit.DropInText(header(p), name, p.Gate.Recheck == "start"),
-			reason: "hold back " + name + " until the gate has passed",
-		})
+	for _, f := range unit.Files(header(p), unitConfig(p)) {
+		w := wanted{path: f.Path, op: rootfs.WriteFile, mode: 0o644, data: f.Data, reason: f.Reason}
+		if f.Target != "" {
+			w = wanted{path: f.Path, op: rootfs.Symlink, target: f.Target, reason: f.Reason}
+		}
+		out = append(out, w)
 	}
 	return out, nil
+}
+
+// unitConfig is what a profile asks of systemd.
+func unitConfig(p profiles.Profile) unit.Config {
+	g := p.Gate
+	c := unit.Config{
+		Units: g.Units, Recheck: g.Recheck == profiles.RecheckStart,
+		ReportOnly: g.Breach == profiles.BreachReport, BootAssessment: g.BootAssessment,
+	}
+	if g.OnRefuse != profiles.OnRefuseBlock {
+		c.OnRefuse = string(g.OnRefuse)
+	}
+	for _, m := range p.Modules {
+		if g.Breach != profiles.BreachIgnore && slices.Contains(m.RefuseIf, policy.Loaded) {
+			c.Watch = append(c.Watch, m.Name)
+		}
+		if g.Harden {
+			c.Deny = append(c.Deny, families(m)...)
+		}
+	}
+	slices.Sort(c.Deny)
+	c.Deny = slices.Compact(c.Deny)
+	return c
+}
+
+// families are the address families through which the kernel loads a module: its own, and
+// those of the modules that it needs.
+func families(m profiles.Module) []string {
+	var out []string
+	aliases := slices.Clone(m.Known.Aliases)
+	for _, needed := range m.Known.Depends {
+		known, _ := profiles.Lookup(needed)
+		aliases = append(aliases, known.Aliases...)
+	}
+	for _, alias := range aliases {
+		if name, ok := unit.Family(alias); ok {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // generatorFiles keep the block in the initramfs images that the system writes later.

@@ -77,13 +77,20 @@ func (s *scenario) run(t *testing.T, kerngate string, image DebianImage) {
 	}
 	start := time.Now()
 	m := Start(t, MachineOptions{Disk: disk, Firmware: s.firmware, Kernel: vmlinuz, Initrd: initrd, Append: s.append, Timeout: s.patience()})
-	report, err := m.Report(s.patience())
-	if err != nil {
-		t.Fatal(err)
+	if s.ends != nil {
+		if _, err := m.Expect(s.ends.String(), s.patience()); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("ended after %.1f s", time.Since(start).Seconds())
+	} else {
+		report, err := m.Report(s.patience())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("booted %s in %.1f s", report.Kernel, time.Since(start).Seconds())
+		hold(t, "report", strings.Split(report.Text, "\n"), s.report)
 	}
-	t.Logf("booted %s in %.1f s", report.Kernel, time.Since(start).Seconds())
 	hold(t, "console", m.Console(), s.console)
-	hold(t, "report", strings.Split(report.Text, "\n"), s.report)
 	if s.probes() {
 		s.holdLoadPaths(t, m, predicted)
 	}
@@ -174,6 +181,9 @@ func (s *scenario) disk(t *testing.T, kerngate, original string) (string, Cells)
 	if s.entry != "" {
 		chooseEntry(t, dir, disk, s.entry)
 	}
+	if s.tries != "" {
+		countEntries(t, dir, disk, s.tries)
+	}
 	judge(t, dir, disk)
 	return filepath.Join(dir, disk), predicted
 }
@@ -263,6 +273,23 @@ func chooseEntry(t *testing.T, dir, disk, entry string) {
 		t.Fatal(err)
 	}
 	command(t, dir, "mcopy", "-o", "-i", disk+"@@"+espOffset, "loader.conf", "::/loader/loader.conf")
+}
+
+// countEntries gives each entry of systemd-boot a number of tries, by its name: see
+// "Automatic Boot Assessment" in its documentation.
+func countEntries(t *testing.T, dir, disk, tries string) {
+	t.Helper()
+	const entries = "::/loader/entries/"
+	counted := 0
+	for _, name := range strings.Fields(command(t, dir, "mdir", "-b", "-i", disk+"@@"+espOffset, entries)) {
+		if stem, ok := strings.CutSuffix(name, ".conf"); ok {
+			command(t, dir, "mren", "-i", disk+"@@"+espOffset, name, stem+"+"+tries+".conf")
+			counted++
+		}
+	}
+	if counted == 0 {
+		t.Fatal("systemd-boot has no entry to count")
+	}
 }
 
 // rootAt names the root partition as partitionAt does.

@@ -19,6 +19,8 @@ type scenario struct {
 	soak      bool              // for make soak alone
 	firmware  bool              // boot through the image's own boot loader
 	entry     string            // the entry of systemd-boot; empty: its choice
+	tries     string            // for its boot counting: the tries that each entry has left; empty: it does not count
+	ends      *regexp.Regexp    // the last console line of a machine that ends before a report; nil: it reports
 	append    []string          // kernel arguments, without the boot loader
 	profile   string            // name, or a file of the archive; empty: not patched
 	accept    string            // a word for --accept
@@ -111,12 +113,12 @@ func readScenario(t *testing.T, name string) *scenario {
 		}
 	}
 	switch {
-	case s.image == "" || s.kernel == "" || len(s.report) == 0:
-		t.Fatalf("%s: needs image, kernel and report", name)
+	case s.image == "" || s.kernel == "" || (len(s.report) == 0) == (s.ends == nil):
+		t.Fatalf("%s: needs image, kernel and report, or in place of the last ends", name)
 	case s.predict && s.profile == "":
 		t.Fatalf("%s: a prediction needs a profile", name)
-	case s.firmware && len(s.append) > 0, !s.firmware && s.entry != "":
-		t.Fatalf("%s: arguments are for a kernel that is booted directly, an entry is for a boot loader", name)
+	case s.firmware && len(s.append) > 0, !s.firmware && s.entry != "", s.tries != "" && s.entry == "":
+		t.Fatalf("%s: arguments are for a kernel that is booted directly, an entry is for a boot loader, tries are for an entry", name)
 	}
 	return s
 }
@@ -140,6 +142,12 @@ func (s *scenario) set(key, value string) bool {
 		s.entry = value
 	case key == "when" && value == "soak":
 		s.soak = true
+	case key == "tries":
+		s.tries = value
+	case key == "ends":
+		re, err := regexp.Compile(value)
+		s.ends = re
+		return err == nil
 	case key == "bootloader" && value == "own":
 		s.firmware = true
 	case key == "load-paths" && value == "as verified":

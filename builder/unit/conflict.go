@@ -4,16 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
-
-// overrides are the directories of a tree that win over Dir (systemd.unit(5)).
-// /run is empty when a machine starts.
-var overrides = []string{"/etc/systemd/system.control", "/etc/systemd/system", "/etc/systemd/system.attached", "/usr/local/lib/systemd/system"}
 
 // maxFile bounds a drop-in; real ones have a few lines.
 const maxFile = 1 << 20
@@ -26,20 +23,90 @@ type Conflict struct {
 
 func (c Conflict) String() string { return c.Path + ": " + c.Why }
 
-// Conflicts finds what masks, overrides or resets the gate and the drop-ins of
-// the gated units, and what makes a unit start in spite of them.
-func Conflicts(t rootfs.Tree, units []string) ([]Conflict, error) {
-	var out []Conflict
-	for _, dir := range overrides {
-		found, err := rootfs.ResolveParent(t, path.Join(dir, Gate))
-		if err == nil {
-			out = append(out, Conflict{found, "it masks or overrides the gate"})
-		} else if !errors.Is(err, fs.ErrNotExist) {
+// scope is one service manager's part of a tree: the system's, or that of users.
+type scope struct {
+	dir     string   // where our files are
+	others  []string // directories that win over it, or that it has as another name: systemd.unit(5)
+	gates   []string // units of ours, which nobody else may change
+	units   []string // units that have drop-ins of ours
+	dropIns []string // their file names
+	deny    []string // families that they are denied
+}
+
+// scopes are those in which a configuration writes. /run is empty when a machine starts.
+func scopes(c Config) []scope {
+	system := scope{
+		dir:    Dir,
+		others: []string{"/lib/systemd/system", "/etc/systemd/system.control", "/etc/systemd/system", "/etc/systemd/system.attached", "/usr/local/lib/systemd/system"},
+		gates:  []string{Gate}, units: c.Units, dropIns: []string{DropIn}, deny: c.Deny,
+	}
+	if len(c.Watch) > 0 {
+		system.gates = append(system.gates, Breach, Breached)
+	}
+	if c.BootAssessment {
+		system.units = append(slices.Clone(c.Units), bootComplete)
+	}
+	if len(c.Deny) > 0 {
+		system.dropIns = append(system.dropIns, HardenDropIn)
+	}
+	users := scope{
+		dir:    UserDir,
+		others: []string{"/lib/systemd/user", "/etc/systemd/user", "/etc/xdg/systemd/user", "/usr/local/lib/systemd/user", "/usr/local/share/systemd/user", "/usr/share/systemd/user"},
+		units:  c.Units, dropIns: []string{DropIn},
+	}
+	return []scope{system, users}
+}
+
+// Conflicts finds what masks, overrides or resets the gate, its watcher and the drop-ins
+// of the gated units, and what makes a unit start in spite of them.
+func Conflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
+	out, err := ruleConflicts(t, c)
+	for _, s := range scopes(c) {
+		if err != nil {
 			return nil, err
 		}
+		var found []Conflict
+		found, err = s.conflicts(t)
+		out = append(out, found...)
+	}
+	return out, err
+}
+
+// ruleConflicts looks for a rule file that udev(7) reads in place of ours.
+func ruleConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
+	if len(c.Watch) == 0 {
+		return nil, nil
+	}
+	return masks(t, []string{"/etc/udev/rules.d", "/usr/local/lib/udev/rules.d"}, path.Base(RulePath), "it masks the rule that hears of modules")
+}
+
+// masks finds files of a name in directories that win over ours.
+func masks(t rootfs.Tree, dirs []string, name, why string) ([]Conflict, error) {
+	var out []Conflict
+	for _, dir := range dirs {
+		found, err := rootfs.ResolveParent(t, path.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Conflict{found, why})
+	}
+	return out, nil
+}
+
+func (s scope) conflicts(t rootfs.Tree) ([]Conflict, error) {
+	var out []Conflict
+	for _, gate := range s.gates {
+		found, err := masks(t, s.others[1:], gate, "it masks or overrides "+gateName(gate))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
 	}
 	seen := map[string]bool{}
-	for _, dir := range append([]string{Dir, "/lib/systemd/system"}, overrides...) {
+	for _, dir := range append([]string{s.dir}, s.others...) {
 		literal, entries, err := readDir(t, dir)
 		if err != nil {
 			return nil, err
@@ -48,13 +115,13 @@ func Conflicts(t rootfs.Tree, units []string) ([]Conflict, error) {
 			continue
 		}
 		seen[literal] = true
-		own, err := unitConflicts(t, literal, entries, units)
+		own, err := s.unitConflicts(t, literal, entries)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, own...)
 		for _, e := range entries {
-			more, err := dropInConflicts(t, path.Join(literal, e.Name), dir == Dir, units)
+			more, err := s.dropInConflicts(t, path.Join(literal, e.Name), dir == s.dir)
 			if err != nil {
 				return nil, err
 			}
@@ -64,7 +131,14 @@ func Conflicts(t rootfs.Tree, units []string) ([]Conflict, error) {
 	return out, nil
 }
 
-// readDir lists the directory that name leads to; what is missing is empty.
+func gateName(unit string) string {
+	if unit == Gate {
+		return "the gate"
+	}
+	return unit
+}
+
+// readDir lists the directory that name leads to; what is missing, or is none, is empty.
 func readDir(t rootfs.Tree, name string) (literal string, entries []rootfs.Entry, err error) {
 	literal, err = rootfs.Resolve(t, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -72,6 +146,9 @@ func readDir(t rootfs.Tree, name string) (literal string, entries []rootfs.Entry
 	}
 	if err != nil {
 		return "", nil, err
+	}
+	if info, err := t.Lstat(literal); err != nil || !info.Mode.IsDir() {
+		return literal, nil, err
 	}
 	if entries, err = t.ReadDir(literal); err == nil && len(entries) > maxUnits {
 		err = fmt.Errorf("%s: %d entries, limit is %d", name, len(entries), maxUnits)
@@ -82,10 +159,10 @@ func readDir(t rootfs.Tree, name string) (literal string, entries []rootfs.Entry
 // dropInConflicts looks at the foreign drop-ins of one directory, if it is one for
 // the gate or applies to a gated unit. Of equally named drop-ins of a unit systemd
 // reads one, so that one with our name takes ours away unless it is ours.
-func dropInConflicts(t rootfs.Tree, dir string, vendor bool, units []string) ([]Conflict, error) {
+func (s scope) dropInConflicts(t rootfs.Tree, dir string, vendor bool) ([]Conflict, error) {
 	name, isDropIns := strings.CutSuffix(path.Base(dir), ".d")
 	applies := func(u string) bool { return appliesTo(name, u) }
-	if !isDropIns || (name != Gate && !slices.ContainsFunc(units, applies)) {
+	if !isDropIns || (!s.changesGate(name) && !slices.ContainsFunc(s.units, applies)) {
 		return nil, nil
 	}
 	info, err := rootfs.Stat(t, dir)
@@ -104,12 +181,12 @@ func dropInConflicts(t rootfs.Tree, dir string, vendor bool, units []string) ([]
 		file := path.Join(literal, e.Name)
 		switch {
 		case !strings.HasSuffix(e.Name, ".conf"):
-		case e.Name == DropIn && name != Gate:
+		case slices.Contains(s.dropIns, e.Name) && !s.changesGate(name):
 			if !vendor {
 				out = append(out, Conflict{file, "it masks the gate's drop-in for " + name})
 			}
 		default:
-			why, err := dropInWhy(t, file, name)
+			why, err := s.dropInWhy(t, file, name)
 			if err != nil {
 				return nil, err
 			}
@@ -119,6 +196,14 @@ func dropInConflicts(t rootfs.Tree, dir string, vendor bool, units []string) ([]
 		}
 	}
 	return out, nil
+}
+
+// changesGate says whether the drop-ins of dir, without its ".d", are for a unit of ours.
+// What is for all units of a type can only keep ours from passing.
+func (s scope) changesGate(dir string) bool {
+	return slices.ContainsFunc(s.gates, func(gate string) bool {
+		return dir == gate || strings.HasSuffix(strings.TrimSuffix(dir, path.Ext(dir)), "-") && appliesTo(dir, gate)
+	})
 }
 
 // appliesTo says whether systemd reads the drop-ins of dir, without its ".d", for a
@@ -135,7 +220,7 @@ func appliesTo(dir, gated string) bool {
 }
 
 // dropInWhy says what a foreign drop-in spoils, or nothing.
-func dropInWhy(t rootfs.Tree, file, name string) (string, error) {
+func (s scope) dropInWhy(t rootfs.Tree, file, name string) (string, error) {
 	info, err := rootfs.Stat(t, file)
 	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode.IsRegular()) {
 		return "", nil // a mask of some other drop-in
@@ -143,7 +228,7 @@ func dropInWhy(t rootfs.Tree, file, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if name == Gate {
+	if s.changesGate(name) {
 		return "it changes the gate", nil
 	}
 	data, err := rootfs.ReadFile(t, file, maxFile)
@@ -156,6 +241,9 @@ func dropInWhy(t rootfs.Tree, file, name string) (string, error) {
 	if line := successLine(data); line != "" {
 		return fmt.Sprintf("its line %q lets %s start although the gate refused", line, name), nil
 	}
+	if line, why := s.hardenLine(data, path.Base(file) > HardenDropIn); line != "" {
+		return fmt.Sprintf("its line %q %s %s", line, why, name), nil
+	}
 	return "", nil
 }
 
@@ -165,17 +253,25 @@ func resetLine(base string, data []byte) string {
 	if base < DropIn {
 		return ""
 	}
-	joined := strings.ReplaceAll(string(data), "\\\n", " ") // systemd.syntax(7)
-	for line := range strings.SplitSeq(joined, "\n") {
-		key, value, ok := strings.Cut(line, "=")
-		key = strings.TrimSpace(key)
-		if !ok || strings.TrimSpace(value) != "" {
-			continue
-		}
+	for key, value := range assignments(data) {
 		// Any empty Assert…= drops all asserts of the unit, not only its own kind.
-		if strings.HasPrefix(key, "Assert") || key == "ExecCondition" {
-			return strings.TrimSpace(line)
+		if value == "" && (strings.HasPrefix(key, "Assert") || key == "ExecCondition") {
+			return key + "="
 		}
 	}
 	return ""
+}
+
+// assignments are the settings of a unit file or drop-in in their order, without blanks
+// around keys and values; the keys of comments begin with their mark: systemd.syntax(7).
+func assignments(data []byte) iter.Seq2[string, string] {
+	return func(yield func(key, value string) bool) {
+		joined := strings.ReplaceAll(string(data), "\\\n", " ")
+		for line := range strings.SplitSeq(joined, "\n") {
+			key, value, ok := strings.Cut(line, "=")
+			if ok && !yield(strings.TrimSpace(key), strings.TrimSpace(value)) {
+				return
+			}
+		}
+	}
 }

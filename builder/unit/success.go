@@ -18,25 +18,20 @@ var refusedStatus = []string{"77", "NOPERM"}
 // successLine finds the line that makes a refusal of the re-check count as success,
 // so that the unit starts all the same.
 func successLine(data []byte) string {
-	joined := strings.ReplaceAll(string(data), "\\\n", " ") // systemd.syntax(7)
-	for line := range strings.SplitSeq(joined, "\n") {
-		key, value, ok := strings.Cut(line, "=")
-		if !ok || strings.TrimSpace(key) != "SuccessExitStatus" {
-			continue
-		}
-		counts := func(word string) bool { return slices.Contains(refusedStatus, word) }
-		if slices.ContainsFunc(strings.Fields(value), counts) {
-			return strings.TrimSpace(line)
+	counts := func(word string) bool { return slices.Contains(refusedStatus, word) }
+	for key, value := range assignments(data) {
+		if key == "SuccessExitStatus" && slices.ContainsFunc(strings.Fields(value), counts) {
+			return key + "=" + value
 		}
 	}
 	return ""
 }
 
 // unitConflicts looks at the unit files of gated units in one directory.
-func unitConflicts(t rootfs.Tree, dir string, entries []rootfs.Entry, units []string) ([]Conflict, error) {
+func (s scope) unitConflicts(t rootfs.Tree, dir string, entries []rootfs.Entry) ([]Conflict, error) {
 	var out []Conflict
 	for _, e := range entries {
-		name, gated := match(e.Name, units)
+		name, gated := match(e.Name, s.units)
 		if !gated || e.Type == fs.ModeDir {
 			continue
 		}
@@ -54,6 +49,9 @@ func unitConflicts(t rootfs.Tree, dir string, entries []rootfs.Entry, units []st
 		}
 		if line := successLine(data); line != "" {
 			out = append(out, Conflict{file, fmt.Sprintf("its line %q lets the unit start although the gate of %s refused", line, name)})
+		}
+		if line, why := s.hardenLine(data, false); line != "" {
+			out = append(out, Conflict{file, fmt.Sprintf("its line %q %s %s", line, why, name)})
 		}
 	}
 	return out, nil

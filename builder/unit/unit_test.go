@@ -43,7 +43,18 @@ func tree(t *testing.T, files map[string]string) *rootfs.Dir {
 
 func TestTexts(t *testing.T) {
 	for name, got := range map[string][]byte{
-		"gate":            unit.GateText(header),
+		"gate":            unit.GateText(header, ""),
+		"gate-poweroff":   unit.GateText(header, "poweroff"),
+		"rule":            unit.RuleText(header, []string{"algif_aead", "xt_TEE"}),
+		"breach":          unit.BreachText(header, false, "reboot"),
+		"breach-report":   unit.BreachText(header, true, "reboot"),
+		"breached":        unit.BreachedText(header),
+		"harden":          unit.HardenText(header, "vllm.service", []string{"AF_ALG", "AF_RXRPC"}),
+		"harden-runtime":  unit.HardenText(header, "containerd.service", []string{"AF_ALG"}),
+		"boot-complete":   unit.DropInText(header, "boot-complete.target", true),
+		"user":            unit.UserText(header, "vllm.service", true),
+		"user-boot":       unit.UserText(header, "vllm.service", false),
+		"user-socket":     unit.UserText(header, "local-ai.socket", true),
 		"service":         unit.DropInText(header, "vllm.service", true),
 		"service-boot":    unit.DropInText(header, "vllm.service", false),
 		"template":        unit.DropInText(header, "vllm@.service", true),
@@ -67,7 +78,7 @@ func TestTexts(t *testing.T) {
 // TestGateFailsClosed holds what was measured by booting: each of these lines made
 // units start although the gate had not passed.
 func TestGateFailsClosed(t *testing.T) {
-	for line := range strings.SplitSeq(string(unit.GateText(header)), "\n") {
+	for line := range strings.SplitSeq(string(unit.GateText(header, "")), "\n") {
 		key, value, _ := strings.Cut(line, "=")
 		if strings.HasPrefix(key, "Condition") || key == "ExecCondition" || strings.HasPrefix(value, "-") || line == "[Install]" {
 			t.Errorf("the gate has the line %q", line)
@@ -91,15 +102,17 @@ func gated(t *testing.T) (root string, units []string) {
 	}
 	const service, target = "[Service]\nExecStart=/bin/sleep infinity\n", "[Unit]\nDescription=a target\n"
 	dir := strings.TrimPrefix(unit.Dir, "/") + "/"
-	files := map[string]string{
-		dir + unit.Gate: string(unit.GateText(header)), strings.TrimPrefix(unit.EnableLink, "/"): "-> " + unit.EnableTarget,
-		strings.TrimPrefix(policy.Binary, "/"): "stub", "bin/sleep": "stub",
-	}
-	for _, name := range []string{"sysinit", "basic", "shutdown", "sockets", "local-fs"} {
+	files := map[string]string{strings.TrimPrefix(policy.Binary, "/"): "stub", "bin/sleep": "stub"}
+	for _, name := range []string{"sysinit", "basic", "shutdown", "sockets", "local-fs", "boot-complete"} {
 		files[dir+name+".target"] = target
 	}
+	for _, f := range unit.Files(header, all(p.Gate.Units)) {
+		files[strings.TrimPrefix(f.Path, "/")] = string(f.Data)
+		if f.Target != "" {
+			files[strings.TrimPrefix(f.Path, "/")] = "-> " + f.Target
+		}
+	}
 	for _, name := range p.Gate.Units {
-		files[strings.TrimPrefix(unit.DropInPath(name), "/")] = string(unit.DropInText(header, name, true))
 		installed := strings.NewReplacer("-.", "-x.").Replace(name)
 		files[dir+installed] = service
 		if strings.HasSuffix(name, ".socket") {
@@ -114,7 +127,15 @@ func gated(t *testing.T) (root string, units []string) {
 			t.Fatal(err)
 		}
 	}
-	return root, append(units, unit.Gate, "sysinit.target")
+	return root, append(units, unit.Gate, unit.Breach, unit.Breached, "sysinit.target", "boot-complete.target")
+}
+
+// all asks for everything.
+func all(units []string) unit.Config {
+	return unit.Config{
+		Units: units, Recheck: true, Deny: []string{"AF_ALG", "AF_KEY", "AF_RDS", "AF_RXRPC", "AF_IEEE802154"},
+		Watch: []string{"algif_aead", "xt_TEE"}, OnRefuse: "reboot", BootAssessment: true,
+	}
 }
 
 // judge is what systemd has to say against units; nothing when all is well. Of a
@@ -151,6 +172,8 @@ func TestJudgeCanFail(t *testing.T) {
 		{"unknown key in the gate", gate, "RemainAfterExit=", "RemainsAfterExit=", "Unknown key name 'RemainsAfterExit'"},
 		{"bad value in the gate", gate, "Type=oneshot", "Type=oneshoot", "oneshoot"},
 		{"unknown section in a drop-in", dropIn, "[Service]", "[Sevrice]", "Unknown section 'Sevrice'"},
+		{"unknown family", unit.DropInPath("vllm.service")[:len(unit.DropInPath("vllm.service"))-len(unit.DropIn)] + unit.HardenDropIn, "AF_ALG", "AF_ALGO", "AF_ALGO"},
+		{"bad action", gate, "FailureAction=reboot", "FailureAction=explode", "explode"},
 		{"assert of a relative path", dropIn, "AssertPathExists=/", "AssertPathExists=", "not absolute"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -192,7 +215,7 @@ func TestConflicts(t *testing.T) {
 		{"drop-in masked for an instance", "etc/systemd/system/vllm@a.service.d/50-kerngate.conf", "", "it masks the gate's drop-in for vllm@a.service"},
 		{"drop-in masked by a prefix", "etc/systemd/system/llama-.service.d/50-kerngate.conf", "", "it masks the gate's drop-in for llama-.service"},
 		{"assert reset", "etc/systemd/system/vllm.service.d/60-x.conf", assert, `its line "AssertPathExists=" takes away what holds back vllm.service`},
-		{"other assert reset", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\n AssertFileNotEmpty = \n", `its line "AssertFileNotEmpty =" takes away`},
+		{"other assert reset", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\n AssertFileNotEmpty = \n", `its line "AssertFileNotEmpty=" takes away`},
 		{"reset of asserts in Windows style", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\r\nAssertPathExists=\r\n", `its line "AssertPathExists=" takes away`},
 		{"reset over two lines", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\nAssertPathExists=\\\n\n", `its line "AssertPathExists=" takes away`},
 		{"recheck reset", "etc/systemd/system/vllm.service.d/zz.conf", "[Service]\nExecCondition=\n", `its line "ExecCondition=" takes away`},
@@ -208,7 +231,31 @@ func TestConflicts(t *testing.T) {
 		{"refusal counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=1 77 SIGKILL\n", `its line "SuccessExitStatus=1 77 SIGKILL" lets the unit start although the gate of vllm.service refused`},
 		{"refusal counts as success by name", "usr/lib/systemd/system/vllm-x.service", "[Service]\nSuccessExitStatus = \\\n NOPERM\n", `lets the unit start although the gate of vllm-.service refused`},
 		{"refusal counts as success by drop-in", "etc/systemd/system/vllm.service.d/10-x.conf", "[Service]\nSuccessExitStatus=77\n", `its line "SuccessExitStatus=77" lets vllm.service start although the gate refused`},
+		{"watcher masked", "etc/systemd/system/initcheck-breach.service", "-> /dev/null", "it masks or overrides initcheck-breach.service"},
+		{"target overridden", "usr/local/lib/systemd/system/initcheck-breached.target", "", "it masks or overrides initcheck-breached.target"},
+		{"drop-in for the watcher", "etc/systemd/system/initcheck-breach.service.d/x.conf", "", "it changes the gate"},
+		{"drop-in for the watcher by a prefix", "etc/systemd/system/initcheck-.target.d/x.conf", "", "it changes the gate"},
+		{"drop-in for the target with our name", "etc/systemd/system/initcheck-breached.target.d/50-kerngate.conf", "", "it changes the gate"},
+		{"rule masked", "etc/udev/rules.d/99-kerngate.rules", "-> /dev/null", "it masks the rule that hears of modules"},
+		{"rule replaced", "usr/local/lib/udev/rules.d/99-kerngate.rules", "", "it masks the rule that hears of modules"},
+		{"boot assessment masked", "etc/systemd/system/boot-complete.target.d/50-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for boot-complete.target"},
+		{"boot assessment reset", "etc/systemd/system/boot-complete.target.d/60-x.conf", assert, "takes away what holds back boot-complete.target"},
+		{"hardening masked", "etc/systemd/system/vllm.service.d/zz-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for vllm.service"},
+		{"family allowed again", "etc/systemd/system/vllm.service.d/zzz.conf", "[Service]\nRestrictAddressFamilies=AF_INET AF_ALG\n", `its line "RestrictAddressFamilies=AF_INET AF_ALG" allows again what the hardening denies to vllm.service`},
+		{"families reset", "etc/systemd/system/vllm-.service.d/zzz.conf", "[Service]\nRestrictAddressFamilies=\n", `takes away the hardening of vllm-.service`},
+		{"architectures reset", "etc/systemd/system/service.d/zzz.conf", "[Service]\nSystemCallArchitectures=\n", `takes away the hardening of service`},
+		{"32-bit programs in the unit", "etc/systemd/system/vllm.service", "[Service]\nSystemCallArchitectures=native x86\n", `its line "SystemCallArchitectures=native x86" opens a way around the hardening of vllm.service`},
+		{"32-bit programs by drop-in", "etc/systemd/system/vllm.service.d/10-x.conf", "[Service]\nSystemCallArchitectures = x86\n", `opens a way around the hardening of vllm.service`},
+		{"no family in the unit", "usr/lib/systemd/system/vllm-x.service", "[Service]\nRestrictAddressFamilies=none\n", `its line "RestrictAddressFamilies=none" would be lifted by the hardening of vllm-.service`},
+		{"drop-in of user units masked", "etc/systemd/user/vllm.service.d/50-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for vllm.service"},
+		{"drop-in of user units reset", "etc/xdg/systemd/user/vllm@.service.d/60-x.conf", assert, "takes away what holds back vllm@.service"},
+		{"refusal counts as success for users", "usr/lib/systemd/user/vllm.service", "[Service]\nSuccessExitStatus=77\n", `lets the unit start although the gate of vllm.service refused`},
 
+		{"families reset before ours", "etc/systemd/system/vllm.service.d/override.conf", "[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_INET AF_ALG\n", stays},
+		{"list of what is allowed", "etc/systemd/system/vllm.service", "[Service]\nRestrictAddressFamilies=AF_INET AF_UNIX AF_ALG\nSystemCallArchitectures=native\n", stays},
+		{"other family allowed later", "etc/systemd/system/vllm.service.d/zzz.conf", "[Service]\nRestrictAddressFamilies=~AF_PACKET\nRestrictAddressFamilies=AF_INET\n", stays},
+		{"user unit with the gate's name", "etc/systemd/user/initcheck.service", "", stays},
+		{"another rule", "etc/udev/rules.d/99-local.rules", "", stays},
 		{"other codes count as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=1 177 143\n#SuccessExitStatus=77\n", stays},
 		{"refusal counts as success elsewhere", "etc/systemd/system/nginx.service", "[Service]\nSuccessExitStatus=77\n", stays},
 		{"reset before ours", "etc/systemd/system/vllm.service.d/40-x.conf", assert, stays},
@@ -222,12 +269,12 @@ func TestConflicts(t *testing.T) {
 		{"other type", "etc/systemd/system/vllm.timer.d/zz.conf", assert, stays},
 		{"all timers", "etc/systemd/system/timer.d/zz.conf", assert, stays},
 		{"ours", "usr/lib/systemd/system/vllm.service.d/50-kerngate.conf", string(unit.DropInText(header, "vllm.service", true)), stays},
-		{"gate itself", "usr/lib/systemd/system/initcheck.service", string(unit.GateText(header)), stays},
+		{"gate itself", "usr/lib/systemd/system/initcheck.service", string(unit.GateText(header, "")), stays},
 		{"unit edited", "etc/systemd/system/vllm.service", "[Unit]\nAssertPathExists=\n", stays},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			files := map[string]string{c.file: c.content, "etc/systemd/system/real": assert, "etc/systemd/system/other.d/zz.conf": assert, "lib": "-> usr/lib", "usr/lib/os": ""}
-			found, err := unit.Conflicts(tree(t, files), units)
+			found, err := unit.Conflicts(tree(t, files), all(units))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -247,11 +294,11 @@ func TestConflicts(t *testing.T) {
 
 func TestConflictsLimit(t *testing.T) {
 	large := map[string]string{"etc/systemd/system/vllm.service.d/zz.conf": strings.Repeat("# a comment\n", 1<<20/12+1)}
-	if _, err := unit.Conflicts(tree(t, large), []string{"vllm.service"}); err == nil || !strings.Contains(err.Error(), "limit is 1048576") {
+	if _, err := unit.Conflicts(tree(t, large), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "limit is 1048576") {
 		t.Errorf("a drop-in above the limit: %v", err)
 	}
 	loop := map[string]string{"etc/systemd/system/vllm.service.d/zz.conf": "-> zz.conf"}
-	if _, err := unit.Conflicts(tree(t, loop), []string{"vllm.service"}); err == nil {
+	if _, err := unit.Conflicts(tree(t, loop), all([]string{"vllm.service"})); err == nil {
 		t.Error("a drop-in that links to itself is no error")
 	}
 }
