@@ -84,9 +84,10 @@ var matrixExceptions = []matrixException{
 	},
 	{
 		states:   []string{"stamp-left-unit-masked", "stamp-left-run-read-only"},
-		starters: []string{"ignore-dependencies", "user"},
-		why: "Both go by the stamp and the re-check alone, and the stamp is a forged or old one that nobody could remove. " +
-			"The re-check passes in this boot: where the kernel is refused it is closed, as in stamp-left-refuses. With `recheck = \"boot\"` it would be open.",
+		starters: []string{"user"},
+		why: "A user's manager knows nothing of the gate's unit. Its units go by the stamp and the re-check alone, and the stamp is one " +
+			"that nobody has taken away. The re-check passes in this boot; where it refuses the cell is closed, as in " +
+			"stamp-left-binary-missing. With `recheck = \"boot\"` it would be open.",
 	},
 }
 

@@ -138,19 +138,25 @@ func (g *guest) afterBoot(s state) error {
 			return err
 		}
 	}
-	g.start(nil, target)
-	user := make(chan string, 1)
-	go func() { user <- asUser("systemctl", "--user", "start", userUnit) }()
-	g.start(nil, "ollama.service", "vllm@a.service", "vllm-qwen.service", lateUnit, "local-ai.socket", "lemond.socket")
+	g.say(command("systemctl", "start", target))
+	g.startEach("ollama.service", "vllm@a.service", "vllm-qwen.service", lateUnit, "local-ai.socket", "lemond.socket")
 	g.connect("local-ai")
 	g.connect("lemond")
-	g.start([]string{"--job-mode=ignore-dependencies"}, "triton.service")
-	g.say(<-user)
+	g.say(command("systemctl", "start", "--job-mode=ignore-dependencies", "triton.service"))
 	return nil
 }
 
-func (g *guest) start(options []string, units ...string) {
-	g.say(command("systemctl", append(append([]string{"start"}, options...), units...)...))
+// startEach starts units, and that of the user, at the same time, each by a command of
+// its own: given several, systemctl 262 starts none if it cannot start one.
+func (g *guest) startEach(units ...string) {
+	said := make(chan string)
+	for _, unit := range units {
+		go func() { said <- command("systemctl", "start", unit) }()
+	}
+	go func() { said <- asUser("systemctl", "--user", "start", userUnit) }()
+	for range len(units) + 1 {
+		g.say(<-said)
+	}
 }
 
 // say keeps what a command has said.
@@ -170,8 +176,7 @@ func (g *guest) connect(name string) {
 
 // reset stops everything and makes the machine forget, as a boot does.
 func (g *guest) reset() error {
-	// A unit that the state has taken away cannot be stopped, and need not.
-	said := command("systemctl", append([]string{"stop", target}, gated...)...)
+	said := command("systemctl", append([]string{"stop"}, stopped...)...)
 	if is := strings.TrimSpace(command("systemctl", "is-active", "initcheck.service")); is == "active" || is == "activating" {
 		return fmt.Errorf("initcheck.service is %s after systemctl stop: %s", is, said)
 	}

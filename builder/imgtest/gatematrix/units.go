@@ -57,10 +57,11 @@ func socketUnit(name string) string {
 	return "[Socket]\nListenStream=" + sockets + "/" + name + "\nTriggerLimitIntervalSec=300\nTriggerLimitBurst=3\n"
 }
 
-// gated are the units that are stopped between two rounds.
-var gated = []string{
-	"vllm.service", "vllm@a.service", "vllm-qwen.service", "ollama.service", "triton.service", lateUnit,
-	"llama-server.service", "local-ai.service", "local-ai.socket", "lemond.service", "lemond.socket", "initcheck.service",
+// stopped are the units that are stopped between two rounds, as globs: those stand for
+// what is loaded, and a name that is not would keep systemctl 262 from stopping any.
+var stopped = []string{
+	"matrix-boot*.target", "vllm*.service", "ollama*.service", "triton*.service", "llama-*.service",
+	"local-ai*.service", "local-ai*.socket", "lemond*.service", "lemond*.socket", "initcheck*.service",
 }
 
 // starters are the ways to start a stand-in, and the unit that shows it.
