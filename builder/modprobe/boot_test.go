@@ -67,7 +67,7 @@ func kmodAgrees(t *testing.T, configs int) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := compare(t, k, s.root, s.release, uint64(2000*(i+1)), configs, 3)
+			a := compare(t, k, s.root, s.release, uint64(2000*(i+1)), configs, 5)
 			a.sparse(t)
 			t.Logf("kmod %d, %s: %s", k.version, s.release, a)
 		})
@@ -98,7 +98,7 @@ func busyboxAgrees(t *testing.T, configs int) {
 		s := fetched(t, name)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := compareBusybox(t, s, running, uint64(2000*(i+1)), configs, 3)
+			a := compareBusybox(t, s, running, uint64(2000*(i+1)), configs, 5)
 			t.Logf("busybox, %s: %d configurations, %d requests: all agree (%d insertions, %d missing, %d blacklisted)", s.release, a.configs, a.requests, a.inserts, a.missing, a.blacklisted)
 			if a.inserts < a.configs || a.missing < 100 || a.blacklisted < 5 {
 				t.Error("too few of one kind: nothing was compared")
