@@ -98,7 +98,12 @@ func (p *Plan) Locate(target *image.Target) {
 // something else than the profile says is an error: foreign files in the way,
 // configuration that undoes a block, a module that is built in.
 func NewPlan(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSource) (*Plan, error) {
-	plan, obstacles, err := compare(t, p, tool, source)
+	s, err := look(t, p)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	plan, obstacles, err := s.compare(p, tool, source)
 	if err != nil {
 		return nil, err
 	}
@@ -135,8 +140,9 @@ type obstacle struct {
 
 func (o obstacle) String() string { return o.what + ": " + o.why }
 
-// compare computes the changes and what stands in their way.
-func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSource) (*Plan, []obstacle, error) {
+// compare computes the changes to the tree and what stands in their way.
+func (s *surrounding) compare(p profiles.Profile, tool string, source CheckerSource) (*Plan, []obstacle, error) {
+	t := s.tree
 	old, err := readManifest(t)
 	if err != nil {
 		return nil, nil, err
@@ -145,11 +151,6 @@ func compare(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSourc
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := look(t, p)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer s.close()
 	splices, found, err := s.splices(p, old)
 	if err != nil {
 		return nil, nil, err

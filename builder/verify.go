@@ -32,7 +32,12 @@ type Verification struct {
 // Verify holds a tree against a profile: everything wanted is there, unchanged,
 // and nothing else in the tree takes its effect away.
 func Verify(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSource) (*Verification, error) {
-	plan, obstacles, err := compare(t, p, tool, source)
+	s, err := look(t, p)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	plan, obstacles, err := s.compare(p, tool, source)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +62,7 @@ func Verify(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSource
 	for _, o := range obstacles {
 		v.fail(o.what, o.why)
 	}
-	if err := v.addPaths(t, p); err != nil {
+	if err := v.addPaths(s, p); err != nil {
 		return nil, err
 	}
 	v.Conforms = v.failures() == 0
@@ -86,12 +91,7 @@ func (v *Verification) failures() int {
 }
 
 // addPaths looks at every way to load a module of the profile on every kernel.
-func (v *Verification) addPaths(t rootfs.Tree, p profiles.Profile) error {
-	s, err := look(t, p)
-	if err != nil {
-		return err
-	}
-	defer s.close()
+func (v *Verification) addPaths(s *surrounding, p profiles.Profile) error {
 	machines, err := s.machines()
 	if err != nil {
 		return err
