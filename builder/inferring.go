@@ -38,15 +38,15 @@ func readUnits(t rootfs.Tree) ([]UnitFacts, error) {
 	return out, nil
 }
 
-// gatingDropIn finds our drop-in that a unit's manager reads. The drop-ins lie where the
-// system's manager looks, and no user's does.
+// gatingDropIn finds our drop-in that a unit's manager reads: the system's, or a user's.
 func gatingDropIn(t rootfs.Tree, u inference.Unit) (string, error) {
+	dropIn := unit.DropInPath
 	if u.Manager != inference.System {
-		return "", nil
+		dropIn = unit.UserDropInPath
 	}
 	for _, name := range u.DropIns {
-		if found, err := rootfs.Exists(t, unit.DropInPath(name)); found || err != nil {
-			return unit.DropInPath(name), err
+		if found, err := rootfs.Exists(t, dropIn(name)); found || err != nil {
+			return dropIn(name), err
 		}
 	}
 	return "", nil
@@ -62,19 +62,23 @@ func ungated(t rootfs.Tree, p profiles.Profile) (found []obstacle, warnings []st
 		return nil, nil, fmt.Errorf("cannot look for inference units: %w", err)
 	}
 	gated := func(u inference.Unit) bool {
-		return u.Manager == inference.System && slices.ContainsFunc(u.DropIns, func(n string) bool { return slices.Contains(p.Gate.Units, n) })
+		return slices.ContainsFunc(u.DropIns, func(n string) bool { return slices.Contains(p.Gate.Units, n) })
 	}
-	held := map[string]bool{} // services that are gated
+	type managed struct{ manager, name string }
+	held := map[managed]bool{} // services that are gated
 	for _, u := range units {
 		if gated(u) {
-			held[u.Name] = true
+			held[managed{u.Manager, u.Name}] = true
 		}
 	}
 	for _, u := range units {
-		starts := u.Manager == inference.System && held[u.Starts]
+		starts := held[managed{u.Manager, u.Starts}]
 		must := u.Class == profiles.ClassInference || starts
 		switch {
-		case !must || u.Masked || gated(u):
+		case !must || u.Masked:
+		case gated(u) && u.Manager != inference.System:
+			warnings = append(warnings, fmt.Sprintf("%s (%s) is a unit of users: the gate holds back its start, a breach does not stop it, and its user can override the drop-in", u.Name, u.Path))
+		case gated(u):
 		case p.Gate.Excepts(u.Name):
 			warnings = append(warnings, fmt.Sprintf("%s (%s) is not held back by the gate: the profile excepts it", u.Name, u.Path))
 		default:
@@ -89,10 +93,6 @@ func ungatedUnit(u inference.Unit, socketOfGated bool) obstacle {
 	why := fmt.Sprintf("%s looks like an inference server (%s: %s), and the gate does not hold it back", u.Name, u.Server, strings.Join(u.Evidence, "; "))
 	if socketOfGated {
 		why = fmt.Sprintf("%s starts %s, which the gate holds back: without the gate it accepts connections that nobody answers, and fails", u.Name, u.Starts)
-	}
-	if u.Manager != inference.System {
-		return obstacle{u.Path, why + ", nor can it: a user's manager starts it",
-			fmt.Sprintf("make it a unit of the system, or remove it from the image, or add %q to except in [gate] of the profile", u.Name)}
 	}
 	return obstacle{u.Path, why, fmt.Sprintf("add %q to units in [gate] of the profile, or to except if it may start whatever the gate says", u.Name)}
 }

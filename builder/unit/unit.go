@@ -91,12 +91,13 @@ func Files(header string, c Config) []File {
 		if len(c.Deny) > 0 && isService(name) {
 			out = append(out, File{Path: hardenPath(name), Data: HardenText(header, name, c.Deny), Reason: "keep " + name + " from the modules' sockets"})
 		}
-		out = append(out, File{Path: userPath(name), Data: UserText(header, name, c.Recheck), Reason: "hold back " + name + " of users, too"})
+		out = append(out, File{Path: UserDropInPath(name), Data: UserText(header, name, c.Recheck), Reason: "hold back " + name + " of users, too"})
 	}
 	return out
 }
 
-func userPath(name string) string { return path.Join(UserDir, name+".d", DropIn) }
+// UserDropInPath is the same for users' own service managers.
+func UserDropInPath(name string) string { return path.Join(UserDir, name+".d", DropIn) }
 
 func isService(name string) bool { return strings.HasSuffix(name, ".service") }
 
