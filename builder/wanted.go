@@ -125,6 +125,11 @@ func unitConfig(p profiles.Profile) unit.Config {
 	if g.OnRefuse != profiles.OnRefuseBlock {
 		c.OnRefuse = string(g.OnRefuse)
 	}
+	for _, s := range profiles.KnownServers() {
+		if s.Class != profiles.ClassInference {
+			c.Containers = append(c.Containers, s.Units...)
+		}
+	}
 	for _, m := range p.Modules {
 		if g.Breach != profiles.BreachIgnore && slices.Contains(m.RefuseIf, policy.Loaded) {
 			c.Watch = append(c.Watch, m.Name)

@@ -9,22 +9,17 @@ import (
 	"github.com/coreos/go-systemd/v22/unit"
 )
 
-// runtimes start containers, which inherit the system call filters of the unit. A 32-bit
-// program in one must not die for it, so they keep their architectures.
-var runtimes = []string{
-	"containerd.service", "crio.service", "cri-docker.service", "docker.service", "k3s.service", "k3s-agent.service", "kubelet.service",
-	"microk8s.daemon-containerd.service", "podman.service", "rke2-agent.service", "rke2-server.service", "snap.docker.dockerd.service",
-}
-
 func hardenPath(name string) string { return path.Join(Dir, name+".d", HardenDropIn) }
 
 // HardenText is the drop-in that keeps a service from opening sockets of the families.
 // The kernel would load a module on its behalf, whatever the rights of the service are.
 // The filter looks at socket(2), which 32-bit programs on amd64 can go around by
-// socketcall(2); so other architectures than the machine's own are closed.
-func HardenText(header, name string, families []string) []byte {
+// socketcall(2); so other architectures than the machine's own are closed. But containers
+// inherit the filters of what starts them, and a 32-bit program in one must not die for it:
+// a unit that starts them keeps its architectures.
+func HardenText(header string, families []string, containers bool) []byte {
 	options := []*unit.UnitOption{{Section: "Service", Name: restrictKey, Value: "~" + strings.Join(families, " ")}}
-	if !slices.Contains(runtimes, name) {
+	if !containers {
 		options = append(options, &unit.UnitOption{Section: "Service", Name: archKey, Value: "native"})
 	}
 	return text(header, options)

@@ -61,6 +61,7 @@ type Config struct {
 	Units          []string // services, sockets, templates and prefixes to hold back
 	Recheck        bool     // check again at each start of a service
 	Deny           []string // address families that the services cannot use: "AF_ALG"; empty: no hardening
+	Containers     []string // of the units those that start containers of all kinds: container runtimes
 	Watch          []string // modules whose loading is a breach; empty: nobody watches
 	ReportOnly     bool     // a breach is told and stops nothing
 	OnRefuse       string   // FailureAction= of a refusal: "reboot", "poweroff"; empty: none
@@ -89,7 +90,7 @@ func Files(header string, c Config) []File {
 	for _, name := range c.Units {
 		out = append(out, File{Path: DropInPath(name), Data: DropInText(header, name, c.Recheck), Reason: "hold back " + name + " until the gate has passed"})
 		if len(c.Deny) > 0 && isService(name) {
-			out = append(out, File{Path: hardenPath(name), Data: HardenText(header, name, c.Deny), Reason: "keep " + name + " from the modules' sockets"})
+			out = append(out, File{Path: hardenPath(name), Data: HardenText(header, c.Deny, slices.Contains(c.Containers, name)), Reason: "keep " + name + " from the modules' sockets"})
 		}
 		out = append(out, File{Path: UserDropInPath(name), Data: UserText(header, name, c.Recheck), Reason: "hold back " + name + " of users, too"})
 	}
