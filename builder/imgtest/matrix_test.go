@@ -256,7 +256,25 @@ func matrixPage() string {
 	for i, e := range matrixExceptions {
 		fmt.Fprintf(&b, "%d. %s\n", i+1, e.why)
 	}
+	b.WriteString("\n| systemd | cells | closed | start | open |\n| --- | --- | --- | --- | --- |\n")
+	for _, systemd := range matrixSystemds {
+		count := wantCount(systemd)
+		closed, starts, open := count[matrixClosed], count[matrixStarts], count[matrixOpen]
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d |\n", systemd, closed+starts+open, closed, starts, open)
+	}
 	return b.String() + "\n"
+}
+
+// wantCount is how many cells must come out how.
+func wantCount(systemd string) matrixCount {
+	count := matrixCount{}
+	for _, state := range matrixStates {
+		for _, starter := range matrixStarters {
+			outcome, _ := wantCell(state.name, starter.name, systemd)
+			count[outcome]++
+		}
+	}
+	return count
 }
 
 // matrixWords is a cell of the page, with what differs between versions of systemd.

@@ -176,6 +176,9 @@ func (g *guest) connect(name string) {
 
 // reset stops everything and makes the machine forget, as a boot does.
 func (g *guest) reset() error {
+	// The sockets first: nobody takes their connections, so that one whose service stops
+	// starts it again, and the gate with it.
+	command("systemctl", append([]string{"stop"}, stoppedFirst...)...)
 	said := command("systemctl", append([]string{"stop"}, stopped...)...)
 	if is := strings.TrimSpace(command("systemctl", "is-active", "initcheck.service")); is == "active" || is == "activating" {
 		return fmt.Errorf("initcheck.service is %s after systemctl stop: %s", is, said)

@@ -59,10 +59,13 @@ func socketUnit(name string) string {
 
 // stopped are the units that are stopped between two rounds, as globs: those stand for
 // what is loaded, and a name that is not would keep systemctl 262 from stopping any.
-var stopped = []string{
-	"matrix-boot*.target", "vllm*.service", "ollama*.service", "triton*.service", "llama-*.service",
-	"local-ai*.service", "local-ai*.socket", "lemond*.service", "lemond*.socket", "initcheck*.service",
-}
+var (
+	stoppedFirst = []string{"local-ai*.socket", "lemond*.socket"}
+	stopped      = []string{
+		"matrix-boot*.target", "vllm*.service", "ollama*.service", "triton*.service", "llama-*.service",
+		"local-ai*.service", "lemond*.service", "initcheck*.service",
+	}
+)
 
 // starters are the ways to start a stand-in, and the unit that shows it.
 var starters = []struct {
