@@ -277,6 +277,8 @@ func TestRefusedByName(t *testing.T) {
 			"/boot/efi/EFI/Linux/debian.efi", "--cmdline='module_blacklist=algif_aead'", ""},
 		"a soft dependency": {grubRoot, map[string]string{"etc/modprobe.d/soft.conf": "softdep algif_aead pre: af_alg\n"}, block("algif_aead", everywhere),
 			"softdep", "remove the line", ""},
+		"modprobe.d alone and busybox": {grubRoot, map[string]string{"usr/sbin/modprobe": "-> ../bin/busybox", "usr/bin/busybox": "program\n"}, block("af_alg", `block = ["modprobe"]`),
+			"af_alg: modprobe in the image is busybox's, and modprobe.d does not close modprobe on kernel", "add \"cmdline\" to the module's block list", ""},
 		"a file in the place of our drop-in": {grubRoot, map[string]string{"etc/default/grub.d/zz-kerngate.cfg": "X=1\n"}, block("algif_aead", everywhere),
 			"/etc/default/grub.d/zz-kerngate.cfg: it exists and kerngate did not write it", "look at the file", ""},
 	}

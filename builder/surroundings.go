@@ -82,6 +82,11 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 		found = append(found, s.bad...)
 	}
 	found = append(found, s.builtIns(p)...)
+	unheeded, err := s.busyboxObstacles(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	found = append(found, unheeded...)
 	found, warnings, err = s.modprobeObstacles(p, found)
 	if err != nil {
 		return nil, nil, err
@@ -141,6 +146,51 @@ func (s *surrounding) builtIns(p profiles.Profile) []obstacle {
 		}
 	}
 	return out
+}
+
+// busyboxObstacles are modules that modprobe.d is to keep out of a root whose modprobe is
+// busybox's, and would not: it runs no install command, and heeds aliases off for other
+// names than the module's own alone. Asked is the modprobe.d that the build will leave.
+func (s *surrounding) busyboxObstacles(p profiles.Profile) ([]obstacle, error) {
+	busybox, err := s.hasBusybox()
+	blocks := blocksOf(p)
+	if err != nil || !busybox || len(blocks) == 0 {
+		return nil, err
+	}
+	falsePath, err := modprobe.False(s.tree)
+	if err != nil {
+		return nil, err
+	}
+	over, after := rootfs.NewOverlay(s.tree), *s
+	over.Write(modprobe.File, modprobe.Text(header(p), blocks, falsePath))
+	after.disks = nil
+	if after.config, err = modprobe.ReadConfig(over); err != nil {
+		return nil, err
+	}
+	machines, err := after.machines()
+	if err != nil {
+		return nil, err
+	}
+	var out []obstacle
+	for _, m := range p.Modules {
+		if slices.Contains(m.Block, profiles.BlockCmdline) || m.Remove || !slices.Contains(m.Block, profiles.BlockModprobe) {
+			continue // something else keeps it out
+		}
+		for _, k := range machines {
+			paths, err := k.paths(m.Known)
+			if err != nil {
+				return nil, err
+			}
+			i := slices.IndexFunc(paths, func(l LoadPath) bool {
+				return l.Open() && slices.Contains(closedBy[profiles.BlockModprobe], l.Path)
+			})
+			if i >= 0 {
+				out = append(out, obstacle{m.Name, fmt.Sprintf("modprobe in the image is busybox's, and modprobe.d does not close %s on kernel %s to it: %s", paths[i].Path, paths[i].Kernel, paths[i].By),
+					`add "cmdline" to the module's block list, or install kmod in the image`})
+			}
+		}
+	}
+	return out, nil
 }
 
 // modprobeObstacles finds lines of modprobe.d, and of the kernels' own soft
