@@ -25,6 +25,7 @@ func TestRecordedAnswers(t *testing.T) {
 	tests := map[string]struct {
 		verdict, systemd, release, unit string
 	}{
+		"systemd-252.answers": {Refuse, "252", "6.1.0-56-cloud-amd64", HeldBack},
 		"systemd-257.answers": {Refuse, "257", "6.12.117+deb13-amd64", HeldBack},
 		"systemd-262.answers": {Pass, "262", "7.2.12+deb14-cloud-amd64", Running},
 	}

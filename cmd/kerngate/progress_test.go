@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,13 @@ func TestProgress(t *testing.T) {
 		u.progress(16*MiB, 100*MiB)
 		u.fail(errors.New("interrupted"))
 	}
+	live := func(u *ui) {
+		u.live("kernel", true)
+		u.live("kernel", false)
+		u.live("a\x1b[2Jb "+strings.Repeat("x", 100), true)
+		u.step("done")
+	}
+	long := "kerngate: a?[2Jb " + strings.Repeat("x", 100)
 	for _, c := range []struct {
 		name     string
 		quiet    bool
@@ -55,6 +63,10 @@ func TestProgress(t *testing.T) {
 			"kerngate: copy disk.raw\r\n\rkerngate: 16 of 100 MiB copied\rkerngate: 100 of 100 MiB copied\r\nkerngate: edit\r\n",
 			"kerngate: copy disk.raw\nkerngate: edit\n"},
 		{"quiet", true, copying, "", ""},
+		{"live", false, live,
+			"\r\x1b[Kkerngate: kernel\r\x1b[Kkerngate: kernel\r\x1b[K" + long[:79] + "\r\nkerngate: done\r\n",
+			"kerngate: kernel\n" + long + "\nkerngate: done\n"},
+		{"live, quiet", true, live, "", ""},
 		{"cut short", false, interrupted,
 			"\rkerngate: 16 of 100 MiB copied\r\nkerngate: error: interrupted\r\n",
 			"kerngate: error: interrupted\n"},
