@@ -112,7 +112,7 @@ func TestProgram(t *testing.T) {
 // TestDeadlinesAreBelowTheUnits: whoever waits for too long is the checker itself, not the
 // service manager.
 func TestDeadlinesAreBelowTheUnits(t *testing.T) {
-	_, after, found := strings.Cut(string(unit.GateText("")), "\nTimeoutStartSec=")
+	_, after, found := strings.Cut(string(unit.GateText("", "")), "\nTimeoutStartSec=")
 	value, _, _ := strings.Cut(after, "\n")
 	limit, err := time.ParseDuration(value)
 	if !found || err != nil {
