@@ -46,7 +46,7 @@ func TestBootMenu(t *testing.T) {
 			}
 			bootsKernel(t, filepath.Join(dir, menuDisk), own, below)
 			command(t, dir, kerngate, "apply", "-o", "patched.raw", "--profile", "llm-node", menuDisk)
-			t.Log(command(t, dir, kerngate, "verify", "--profile", "llm-node", "patched.raw"))
+			command(t, dir, kerngate, "verify", "--profile", "llm-node", "patched.raw")
 			judge(t, dir, "patched.raw")
 			bootsKernel(t, filepath.Join(dir, "patched.raw"), own, above)
 		})
