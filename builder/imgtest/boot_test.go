@@ -91,6 +91,11 @@ func (s *scenario) run(t *testing.T, kerngate string, image DebianImage) {
 		hold(t, "report", strings.Split(report.Text, "\n"), s.report)
 	}
 	hold(t, "console", m.Console(), s.console)
+	for _, line := range m.Console() {
+		if strings.HasPrefix(line, "late: ") { // what the scenario's own script measured
+			t.Log(line)
+		}
+	}
 	if s.probes() {
 		s.holdLoadPaths(t, m, predicted)
 	}
