@@ -182,6 +182,9 @@ func (s *surrounding) compare(p profiles.Profile, tool string, source CheckerSou
 	for _, w := range warnings {
 		c.warn(w)
 	}
+	more = slices.DeleteFunc(more, func(o obstacle) bool { // what goes away is in nobody's way
+		return slices.ContainsFunc(c.plan.Changes, func(done Change) bool { return done.Op == rootfs.Remove && done.Path == o.what })
+	})
 	return c.plan, slices.Concat(c.obstacles, found, more), nil
 }
 

@@ -131,14 +131,15 @@ func oneOf(words ...string) func(string) string {
 // the instance, empty for a template.
 var unitForm = regexp.MustCompile(`^[a-zA-Z0-9:_.\\-]+(@[a-zA-Z0-9:_.\\@-]*)?\.(service|socket)$`)
 
-// checkerUnit cannot be held back by itself.
-const checkerUnit = "initcheck.service"
+// checkerUnits are the gate and what watches for it, which cannot be held back by themselves:
+// also not by a prefix of theirs.
+var checkerUnits = []string{"initcheck.service", "initcheck-breach.service", "initcheck-.service"}
 
 func checkUnit(s string) string {
 	switch {
 	case len(s) > maxUnit:
 		return fmt.Sprintf("is %d bytes long, want at most %d", len(s), maxUnit)
-	case s == checkerUnit:
+	case slices.Contains(checkerUnits, s):
 		return fmt.Sprintf("%q is the gate itself", s)
 	case !unitForm.MatchString(s):
 		return fmt.Sprintf("%s is no name of a .service or .socket", quote(s))

@@ -9,10 +9,6 @@
 // looked through: env and its like, sh -c, shell and Python scripts of the tree, docker run
 // and podman run, compose files and pod files.
 //
-// The parser of unit files is our own, because go-systemd's takes no line above 2048 bytes,
-// joins the lines of a continued setting otherwise than systemd, and refuses files that
-// systemd reads with a warning.
-//
 // It leaves out what no file of the tree shows: containers that a daemon restarts by itself,
 // pods, units that generators other than Podman's make, and programs of which a unit says
 // neither name nor model. It leaves out cron and what users start by hand.

@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/unitfile"
 	"github.com/kerngate/kerngate/profiles"
 )
 
@@ -361,12 +362,12 @@ func (l *looker) byCommands(u *Unit, f unitFile, settings []setting, m *matcher)
 	var server *profiles.Server
 	for _, key := range []string{"ExecStart", "ExecStartPre", "ExecStartPost"} {
 		for _, s := range values(settings, "Service", key) {
-			found, err := m.execLine(s.value)
+			found, err := m.execLine(s.Value)
 			if err != nil {
 				return nil, err
 			}
 			if found != nil {
-				u.note("%s:%d: %s=%s", s.file, s.line, s.key, s.value)
+				u.note("%s:%d: %s=%s", s.File, s.Line, s.Key, s.Value)
 				server = cmp.Or(server, found)
 			}
 		}
@@ -382,14 +383,14 @@ func (l *looker) byCommands(u *Unit, f unitFile, settings []setting, m *matcher)
 func (l *looker) environment(settings []setting, m *matcher) {
 	m.dir = strings.TrimLeft(last(settings, "Service", "WorkingDirectory"), "-")
 	for _, s := range values(settings, "Service", "Environment") {
-		for _, word := range splitWords(s.value) {
+		for _, word := range unitfile.Words(s.Value, maxWords) {
 			if name, value, ok := strings.Cut(word, "="); ok {
 				m.vars.set(name, value)
 			}
 		}
 	}
 	for _, s := range values(settings, "Service", "EnvironmentFile") {
-		data, ok, err := l.finder.read(strings.TrimPrefix(s.value, "-"), maxScript)
+		data, ok, err := l.finder.read(strings.TrimPrefix(s.Value, "-"), maxScript)
 		if err != nil || !ok {
 			continue // systemd finds out when it starts the unit
 		}
@@ -416,27 +417,27 @@ func (m *matcher) execLine(value string) (*profiles.Server, error) {
 func (l *looker) byQuadlet(u *Unit, q *quadlet, m *matcher) (*profiles.Server, error) {
 	var server *profiles.Server
 	for _, s := range q.settings {
-		if s.section != q.section || s.value == "" {
+		if s.Section != q.section || s.Value == "" {
 			continue
 		}
 		var found *profiles.Server
 		var err error
-		switch s.key {
+		switch s.Key {
 		case "Image":
-			found = m.image(l.quadlets.image(s.value))
+			found = m.image(l.quadlets.image(s.Value))
 		case "Exec", "Entrypoint":
-			found, err = m.run(splitWords(s.value), 0)
+			found, err = m.run(unitfile.Words(s.Value, maxWords), 0)
 		case "ContainerName":
-			found = m.name(s.value)
+			found = m.name(s.Value)
 		case "Yaml":
 			m.dir = path.Dir(q.path)
-			found, err = m.manifests(splitWords(s.value))
+			found, err = m.manifests(unitfile.Words(s.Value, maxWords))
 		}
 		if err != nil {
 			return nil, err
 		}
 		if found != nil {
-			u.note("%s:%d: %s=%s", s.file, s.line, s.key, s.value)
+			u.note("%s:%d: %s=%s", s.File, s.Line, s.Key, s.Value)
 			server = cmp.Or(server, found)
 		}
 	}

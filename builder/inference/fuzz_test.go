@@ -44,7 +44,7 @@ func FuzzFind(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, unit, script, compose, quadlet string) {
 		found, err := find(unit, script, compose, quadlet)
-		if err != nil && max(len(unit), len(script), len(quadlet)) < maxUnitFile {
+		if err != nil && len(unit)+len(script)+len(quadlet) < maxSettings {
 			t.Fatal(err)
 		}
 		for _, u := range found {

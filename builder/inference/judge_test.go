@@ -14,6 +14,7 @@ import (
 
 	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/unitfile"
 )
 
 // plant makes a tree; content "-> TARGET" makes a link.
@@ -208,7 +209,7 @@ func ours(t *testing.T, s *scope, name string, aliases aliases) dumped {
 	}
 	out := dumped{fragment: f.path, dropIns: dropIns}
 	for _, v := range values(settings, "Service", "ExecStart") {
-		out.commands = append(out.commands, v.value)
+		out.commands = append(out.commands, v.Value)
 	}
 	return out
 }
@@ -238,12 +239,12 @@ func TestSyntaxAgainstSystemd(t *testing.T) {
 			continue // systemd refuses the line, or ends it in a way that makes two commands
 		}
 		compared++
-		found := values(parse("x", []byte(files["units/"+name])), "Service", "ExecStart")
+		found := values(unitfile.Parse("x", []byte(files["units/"+name])), "Service", "ExecStart")
 		if len(found) != 1 {
 			t.Errorf("case %d: %q: got %d assignments, want 1", i, files["units/"+name], len(found))
 			continue
 		}
-		got, want := execCommands(found[0].value), splitWords(judged[name].commands[0])
+		got, want := execCommands(found[0].Value), unitfile.Words(judged[name].commands[0], maxWords)
 		if len(got) != 1 || !slices.Equal(got[0], want) {
 			t.Errorf("case %d: %q: got %q, want %q", i, files["units/"+name], got, want)
 			continue

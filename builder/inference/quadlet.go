@@ -55,7 +55,7 @@ func (q *quadlet) wantedBy() []string {
 	var out []string
 	for _, key := range []string{"WantedBy", "RequiredBy", "UpheldBy"} {
 		for _, s := range values(q.settings, "Install", key) {
-			out = append(out, q.path+": "+key+"="+s.value)
+			out = append(out, q.path+": "+key+"="+s.Value)
 		}
 	}
 	return out

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/unitfile"
 )
 
 // systemDirs are the directories of the system's units in a tree that is not running,
@@ -275,8 +276,8 @@ func (s *scope) load(file string, dropIns []string) ([]setting, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read unit file %s: %w", name, err)
 		}
-		if len(all) < maxSettings {
-			all = append(all, parse(name, data)...)
+		if all = append(all, unitfile.Parse(name, data)...); len(all) > maxSettings {
+			return nil, fmt.Errorf("unit file %s: more than %d settings with those before it", name, maxSettings)
 		}
 	}
 	return all, nil

@@ -2,6 +2,8 @@ package unit
 
 import (
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/unit"
@@ -84,4 +86,29 @@ func BreachedText(header string) []byte {
 		{Section: "Unit", Name: "Before", Value: "shutdown.target"},
 		{Section: "Unit", Name: "StartLimitIntervalSec", Value: "0"},
 	})
+}
+
+// forTypeOfWatcher says whether the drop-ins of dir, without its ".d", are for all units of
+// a type and so for the watcher, which holds back nothing where it does not fail.
+func (s scope) forTypeOfWatcher(dir string) bool {
+	return slices.ContainsFunc(s.gates, func(gate string) bool { return gate != Gate && "."+dir == path.Ext(gate) })
+}
+
+// watcherKeys decide whether the watcher runs, and whether what it finds stops the gate.
+// Each Condition…= and Assert…= does, too.
+var watcherKeys = []string{"ExecStart", "ExecCondition", "SuccessExitStatus", "Type", "RemainAfterExit", "OnFailureJobMode"}
+
+// watcherLine finds the line of a drop-in for all units of a type that could keep a breach
+// from stopping the gate.
+func (s scope) watcherLine(dir string, data []byte) string {
+	if !s.forTypeOfWatcher(dir) {
+		return ""
+	}
+	for key, value := range assignments(data) {
+		tests := strings.HasPrefix(key, "Condition") || strings.HasPrefix(key, "Assert")
+		if tests && value != "" || key == "ExecStart" || slices.Contains(watcherKeys, key) && value != "" {
+			return key + "=" + value
+		}
+	}
+	return ""
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/unitfile"
 )
 
 // maxFile bounds a drop-in; real ones have a few lines.
@@ -29,6 +30,7 @@ type scope struct {
 	others  []string // directories that win over it, or that it has as another name: systemd.unit(5)
 	gates   []string // units of ours, which nobody else may change
 	units   []string // units that have drop-ins of ours
+	aliases []string // their other names, whose drop-ins count for them, too
 	dropIns []string // their file names
 	deny    []string // families that they are denied
 }
@@ -96,7 +98,7 @@ func masks(t rootfs.Tree, dirs []string, name, why string) ([]Conflict, error) {
 	return out, nil
 }
 
-func (s scope) conflicts(t rootfs.Tree) ([]Conflict, error) {
+func (s *scope) conflicts(t rootfs.Tree) ([]Conflict, error) {
 	var out []Conflict
 	for _, gate := range s.gates {
 		found, err := masks(t, s.others[1:], gate, "it masks or overrides "+gateName(gate))
@@ -105,27 +107,49 @@ func (s scope) conflicts(t rootfs.Tree) ([]Conflict, error) {
 		}
 		out = append(out, found...)
 	}
-	seen := map[string]bool{}
+	all, err := s.list(t)
+	if err != nil {
+		return nil, err
+	}
+	named, err := s.addAliases(t, all)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, named...)
+	for _, l := range all {
+		own, err := s.unitConflicts(t, l.literal, l.entries)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, own...)
+		for _, e := range l.entries {
+			more, err := s.dropInConflicts(t, path.Join(l.literal, e.Name), l.vendor)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, more...)
+		}
+	}
+	return out, nil
+}
+
+// listing is a directory of units.
+type listing struct {
+	literal string
+	entries []rootfs.Entry
+	vendor  bool // ours are in it
+}
+
+// list reads the directories of a scope, each once.
+func (s scope) list(t rootfs.Tree) ([]listing, error) {
+	var out []listing
 	for _, dir := range append([]string{s.dir}, s.others...) {
 		literal, entries, err := readDir(t, dir)
 		if err != nil {
 			return nil, err
 		}
-		if seen[literal] {
-			continue
-		}
-		seen[literal] = true
-		own, err := s.unitConflicts(t, literal, entries)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, own...)
-		for _, e := range entries {
-			more, err := s.dropInConflicts(t, path.Join(literal, e.Name), dir == s.dir)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, more...)
+		if !slices.ContainsFunc(out, func(l listing) bool { return l.literal == literal }) {
+			out = append(out, listing{literal, entries, dir == s.dir})
 		}
 	}
 	return out, nil
@@ -162,7 +186,7 @@ func readDir(t rootfs.Tree, name string) (literal string, entries []rootfs.Entry
 func (s scope) dropInConflicts(t rootfs.Tree, dir string, vendor bool) ([]Conflict, error) {
 	name, isDropIns := strings.CutSuffix(path.Base(dir), ".d")
 	applies := func(u string) bool { return appliesTo(name, u) }
-	if !isDropIns || (!s.changesGate(name) && !slices.ContainsFunc(s.units, applies)) {
+	if !isDropIns || (!s.changesGate(name) && !s.forTypeOfWatcher(name) && !slices.ContainsFunc(slices.Concat(s.units, s.aliases), applies)) {
 		return nil, nil
 	}
 	info, err := rootfs.Stat(t, dir)
@@ -182,7 +206,8 @@ func (s scope) dropInConflicts(t rootfs.Tree, dir string, vendor bool) ([]Confli
 		switch {
 		case !strings.HasSuffix(e.Name, ".conf"):
 		case slices.Contains(s.dropIns, e.Name) && !s.changesGate(name):
-			if !vendor {
+			// A nearer one takes ours away for that unit, also where ours is for a prefix.
+			if !vendor || !slices.Contains(s.units, name) {
 				out = append(out, Conflict{file, "it masks the gate's drop-in for " + name})
 			}
 		default:
@@ -199,7 +224,8 @@ func (s scope) dropInConflicts(t rootfs.Tree, dir string, vendor bool) ([]Confli
 }
 
 // changesGate says whether the drop-ins of dir, without its ".d", are for a unit of ours.
-// What is for all units of a type can only keep ours from passing.
+// What is for all units of a type can only keep the gate from passing; of the watcher see
+// watcherLine.
 func (s scope) changesGate(dir string) bool {
 	return slices.ContainsFunc(s.gates, func(gate string) bool {
 		return dir == gate || strings.HasSuffix(strings.TrimSuffix(dir, path.Ext(dir)), "-") && appliesTo(dir, gate)
@@ -214,9 +240,20 @@ func appliesTo(dir, gated string) bool {
 	if dir == strings.TrimPrefix(kind, ".") {
 		return true
 	}
-	_, down := match(dir, []string{gated})
-	_, up := match(gated, []string{dir})
-	return down || up
+	if path.Ext(dir) != kind {
+		return false
+	}
+	near, nearInstance, nearAt := strings.Cut(strings.TrimSuffix(dir, kind), "@")
+	far, farInstance, farAt := strings.Cut(strings.TrimSuffix(gated, kind), "@")
+	prefix := !farAt && strings.HasSuffix(far, "-") // of units with an @, too
+	switch {
+	case nearAt && !farAt && !prefix,
+		nearInstance != "" && farInstance != "" && nearInstance != farInstance:
+		return false
+	case near == far:
+		return nearAt == farAt || prefix
+	}
+	return strings.HasSuffix(near, "-") && strings.HasPrefix(far, near) || prefix && strings.HasPrefix(near, far)
 }
 
 // dropInWhy says what a foreign drop-in spoils, or nothing.
@@ -234,6 +271,9 @@ func (s scope) dropInWhy(t rootfs.Tree, file, name string) (string, error) {
 	data, err := rootfs.ReadFile(t, file, maxFile)
 	if err != nil {
 		return "", err
+	}
+	if line := s.watcherLine(name, data); line != "" {
+		return fmt.Sprintf("its line %q changes what a breach does", line), nil
 	}
 	if line := resetLine(path.Base(file), data); line != "" {
 		return fmt.Sprintf("its line %q takes away what holds back %s", line, name), nil
@@ -262,14 +302,11 @@ func resetLine(base string, data []byte) string {
 	return ""
 }
 
-// assignments are the settings of a unit file or drop-in in their order, without blanks
-// around keys and values; the keys of comments begin with their mark: systemd.syntax(7).
+// assignments are the settings of a unit file or drop-in in their order.
 func assignments(data []byte) iter.Seq2[string, string] {
 	return func(yield func(key, value string) bool) {
-		joined := strings.ReplaceAll(string(data), "\\\n", " ")
-		for line := range strings.SplitSeq(joined, "\n") {
-			key, value, ok := strings.Cut(line, "=")
-			if ok && !yield(strings.TrimSpace(key), strings.TrimSpace(value)) {
+		for _, s := range unitfile.Parse("", data) {
+			if !yield(s.Key, s.Value) {
 				return
 			}
 		}

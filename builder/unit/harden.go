@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/unit"
+
+	"github.com/kerngate/kerngate/builder/unitfile"
 )
 
 func hardenPath(name string) string { return path.Join(Dir, name+".d", HardenDropIn) }
@@ -52,20 +54,22 @@ const (
 var nativeWords = []string{"native", "x86-64", "arm64"}
 
 // hardenLine finds the line of a unit file or drop-in that opens what HardenText closes,
-// and says how. Before our drop-in that is only another architecture, and "none", which ours
-// would turn into a list of what is denied.
+// and says how. Before our drop-in that is only another architecture, a program to which
+// systemd applies no filter, and "none", which ours would turn into a list of what is denied.
 func (s scope) hardenLine(data []byte, after bool) (line, why string) {
 	if len(s.deny) == 0 {
 		return "", ""
 	}
 	for key, value := range assignments(data) {
-		words := strings.Fields(value)
+		words := unitfile.Words(value, len(value))
 		line = key + "=" + value
 		switch {
 		case key == archKey && len(words) == 0 && after, key == restrictKey && len(words) == 0 && after:
 			return line, "takes away the hardening of"
 		case key == archKey && slices.ContainsFunc(words, func(w string) bool { return !slices.Contains(nativeWords, w) }):
 			return line, "opens a way around the hardening of"
+		case key == "ExecStart" && strings.Contains(execPrefix(value), "+"):
+			return line, "runs without the hardening of"
 		case key == restrictKey && value == "none" && !after:
 			return line, "would be lifted by the hardening of"
 		case key == restrictKey && after && slices.ContainsFunc(words, func(w string) bool { return slices.Contains(s.deny, w) }):
@@ -73,4 +77,11 @@ func (s scope) hardenLine(data []byte, after bool) (line, why string) {
 		}
 	}
 	return "", ""
+}
+
+// execPrefix are the special characters before the program of ExecStart=:
+// systemd.service(5), "Special executable prefixes".
+func execPrefix(value string) string {
+	value = strings.TrimLeft(value, "\"'")
+	return value[:len(value)-len(strings.TrimLeft(value, "@-:+!|"))]
 }

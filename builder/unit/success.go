@@ -6,21 +6,32 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/builder/unitfile"
 )
 
-// refusedStatus is how the re-check's exit code 77 may stand in SuccessExitStatus=:
-// as a number, or by its name (systemd.exec(5), "Process Exit Codes").
-var refusedStatus = []string{"77", "NOPERM"}
+// refusedStatus is the re-check's exit code, as a number and by its name (systemd.exec(5),
+// "Process Exit Codes").
+const (
+	refusedStatus = 77
+	refusedName   = "NOPERM"
+)
+
+// isRefused says whether a word of SuccessExitStatus= stands for a refusal. Numbers may be
+// written as in C, with base and sign (safe_atou in systemd's src/basic/parse-util.c).
+func isRefused(word string) bool {
+	code, err := strconv.ParseUint(strings.TrimPrefix(word, "+"), 0, 8)
+	return word == refusedName || err == nil && code == refusedStatus
+}
 
 // successLine finds the line that makes a refusal of the re-check count as success,
 // so that the unit starts all the same.
 func successLine(data []byte) string {
-	counts := func(word string) bool { return slices.Contains(refusedStatus, word) }
 	for key, value := range assignments(data) {
-		if key == "SuccessExitStatus" && slices.ContainsFunc(strings.Fields(value), counts) {
+		if key == "SuccessExitStatus" && slices.ContainsFunc(unitfile.Words(value, len(value)), isRefused) {
 			return key + "=" + value
 		}
 	}
@@ -32,6 +43,9 @@ func (s scope) unitConflicts(t rootfs.Tree, dir string, entries []rootfs.Entry) 
 	var out []Conflict
 	for _, e := range entries {
 		name, gated := match(e.Name, s.units)
+		if !gated && e.Type != fs.ModeSymlink && slices.Contains(s.aliases, e.Name) {
+			name, gated = e.Name, true
+		}
 		if !gated || e.Type == fs.ModeDir {
 			continue
 		}

@@ -200,7 +200,7 @@ func TestJudgeCanFail(t *testing.T) {
 }
 
 func TestConflicts(t *testing.T) {
-	units := []string{"vllm.service", "vllm@.service", "vllm-.service", "llama-cpp.service", "local-ai.socket"}
+	units := []string{"vllm.service", "vllm@.service", "vllm-.service", "llama-cpp.service", "local-ai.socket", "my-llm@.service"}
 	const assert, stays = "[Unit]\nAssertPathExists=\n", ""
 	for _, c := range []struct{ name, file, content, want string }{
 		{"gate masked", "etc/systemd/system/initcheck.service", "-> /dev/null", "it masks or overrides the gate"},
@@ -247,10 +247,35 @@ func TestConflicts(t *testing.T) {
 		{"32-bit programs in the unit", "etc/systemd/system/vllm.service", "[Service]\nSystemCallArchitectures=native x86\n", `its line "SystemCallArchitectures=native x86" opens a way around the hardening of vllm.service`},
 		{"32-bit programs by drop-in", "etc/systemd/system/vllm.service.d/10-x.conf", "[Service]\nSystemCallArchitectures = x86\n", `opens a way around the hardening of vllm.service`},
 		{"no family in the unit", "usr/lib/systemd/system/vllm-x.service", "[Service]\nRestrictAddressFamilies=none\n", `its line "RestrictAddressFamilies=none" would be lifted by the hardening of vllm-.service`},
+		{"recheck reset around a comment", "etc/systemd/system/vllm.service.d/zz.conf", "[Service]\nExecCondition=\\\n# nothing\n\n", `its line "ExecCondition=" takes away`},
+		{"recheck reset behind a carriage return", "etc/systemd/system/vllm.service.d/zz.conf", "[Service]\nEnvironment=A=b\rExecCondition=\r", `its line "ExecCondition=" takes away`},
+		{"recheck reset far down", "etc/systemd/system/vllm.service.d/zz.conf", "[Service]\n" + strings.Repeat("A=\n", 100_000) + "ExecCondition=\n", `its line "ExecCondition=" takes away`},
+		{"drop-in of a prefix emptied by the vendor for one unit", "usr/lib/systemd/system/vllm-qwen.service.d/50-kerngate.conf", "", "it masks the gate's drop-in for vllm-qwen.service"},
+		{"drop-in of a template emptied by the vendor for an instance", "usr/lib/systemd/system/vllm@a.service.d/50-kerngate.conf", "", "it masks the gate's drop-in for vllm@a.service"},
+		{"reset by a prefix of templates", "etc/systemd/system/my-@.service.d/zz.conf", assert, "takes away what holds back my-@.service"},
+		{"reset by a prefix of instances", "etc/systemd/system/my-@a.service.d/zz.conf", assert, "takes away what holds back my-@a.service"},
+		{"refusal counts as success in hexadecimal digits", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=0x4D\n", `lets the unit start although the gate of vllm.service refused`},
+		{"refusal counts as success in octal digits", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=+0115\n", `lets the unit start although the gate of vllm.service refused`},
+		{"refusal counts as success in quotes", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=\"77\"\n", `lets the unit start although the gate of vllm.service refused`},
+		{"refusal counts as success around a comment", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=1 \\\n# and\n77\n", `lets the unit start although the gate of vllm.service refused`},
+		{"watcher never fails", "etc/systemd/system/service.d/x.conf", "[Service]\nSuccessExitStatus=1\n", `its line "SuccessExitStatus=1" changes what a breach does`},
+		{"watcher is skipped", "etc/systemd/system/service.d/x.conf", "[Unit]\nConditionPathExists=/no\n", `its line "ConditionPathExists=/no" changes what a breach does`},
+		{"target is skipped", "etc/systemd/system/target.d/x.conf", "[Unit]\nConditionPathExists=/no\n", `its line "ConditionPathExists=/no" changes what a breach does`},
+		{"watcher does something else", "etc/systemd/system/service.d/x.conf", "[Service]\nExecStart=\n", `its line "ExecStart=" changes what a breach does`},
+		{"watcher has another name", "etc/systemd/system/watch.service", "-> /usr/lib/systemd/system/initcheck-breach.service", "it gives initcheck-breach.service another name"},
+		{"family allowed again in quotes", "etc/systemd/system/vllm.service.d/zzz.conf", "[Service]\nRestrictAddressFamilies=\"AF_ALG\"\n", `allows again what the hardening denies to vllm.service`},
+		{"program without the filters", "etc/systemd/system/vllm.service", "[Service]\nExecStart=-+/usr/bin/vllm serve\n", `its line "ExecStart=-+/usr/bin/vllm serve" runs without the hardening of vllm.service`},
+		{"program without the filters by drop-in", "etc/systemd/system/vllm.service.d/10-x.conf", "[Service]\nExecStart=\nExecStart=+/usr/bin/vllm serve\n", `runs without the hardening of vllm.service`},
+		{"reset by another name", "etc/systemd/system/llm.service.d/zz.conf", assert, "takes away what holds back llm.service"},
+		{"refusal counts as success by another name", "etc/systemd/system/llm.service", "[Service]\nSuccessExitStatus=77\n", "lets the unit start although the gate of llm.service refused"},
+		{"reset by an alias", "etc/systemd/system/alias.service.d/zz.conf", assert, "takes away what holds back alias.service"},
 		{"drop-in of user units masked", "etc/systemd/user/vllm.service.d/50-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for vllm.service"},
 		{"drop-in of user units reset", "etc/xdg/systemd/user/vllm@.service.d/60-x.conf", assert, "takes away what holds back vllm@.service"},
 		{"refusal counts as success for users", "usr/lib/systemd/user/vllm.service", "[Service]\nSuccessExitStatus=77\n", `lets the unit start although the gate of vllm.service refused`},
 
+		{"time limit of all services", "usr/lib/systemd/system/service.d/10-timeout.conf", "[Service]\nTimeoutStopFailureMode=abort\n", stays},
+		{"program with the filters", "etc/systemd/system/vllm.service", "[Service]\nExecStartPre=+/bin/mkdir /x\nExecStart=!/usr/bin/vllm --a=+b\n", stays},
+		{"program of users without the filters", "etc/systemd/user/vllm.service", "[Service]\nExecStart=+/usr/bin/vllm serve\n", stays},
 		{"families reset before ours", "etc/systemd/system/vllm.service.d/override.conf", "[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_INET AF_ALG\n", stays},
 		{"list of what is allowed", "etc/systemd/system/vllm.service", "[Service]\nRestrictAddressFamilies=AF_INET AF_UNIX AF_ALG\nSystemCallArchitectures=native\n", stays},
 		{"other family allowed later", "etc/systemd/system/vllm.service.d/zzz.conf", "[Service]\nRestrictAddressFamilies=~AF_PACKET\nRestrictAddressFamilies=AF_INET\n", stays},
@@ -273,7 +298,8 @@ func TestConflicts(t *testing.T) {
 		{"unit edited", "etc/systemd/system/vllm.service", "[Unit]\nAssertPathExists=\n", stays},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			files := map[string]string{c.file: c.content, "etc/systemd/system/real": assert, "etc/systemd/system/other.d/zz.conf": assert, "lib": "-> usr/lib", "usr/lib/os": ""}
+			files := map[string]string{c.file: c.content, "etc/systemd/system/real": assert, "etc/systemd/system/other.d/zz.conf": assert, "lib": "-> usr/lib", "usr/lib/os": "",
+				"usr/lib/systemd/system/vllm-aliased.service": "-> llm.service", "etc/systemd/system/alias.service": "-> /usr/lib/systemd/system/llm.service"}
 			found, err := unit.Conflicts(tree(t, files), all(units))
 			if err != nil {
 				t.Fatal(err)

@@ -1,25 +1,35 @@
-package inference
+// Package unitfile reads unit files and drop-ins as systemd does: systemd.syntax(7), and
+// config_parse and extract_first_word of its sources (src/shared/conf-parser.c,
+// src/basic/extract-word.c) where the page is silent. What it reads must be what systemd
+// reads: a line that only one of the two sees can take a gate away.
+//
+// It is our own, because go-systemd's takes no line above 2048 bytes,
+// joins the lines of a continued setting otherwise than systemd, and refuses files that
+// systemd reads with a warning.
+//
+// It leaves out specifiers, and what single settings mean.
+package unitfile
 
 import (
 	"strings"
 )
 
-// setting is one assignment of a unit file.
-type setting struct {
-	section, key, value string
-	file                string
-	line                int // of its end, if it is continued
+// Setting is one assignment of a unit file, without blanks around key and value.
+type Setting struct {
+	Section, Key, Value string
+	File                string
+	Line                int // of its end, if it is continued
 }
 
-// parse reads a unit file as config_parse of systemd does (src/shared/conf-parser.c),
-// which is the text of systemd.syntax(7) and more: comments stand between continued lines,
+// Parse reads a unit file as config_parse of systemd does, which is the
+// text of systemd.syntax(7) and more: comments stand between continued lines,
 // too; a carriage return or a zero byte ends a line. What systemd warns of and ignores is
 // left out, and reading goes on behind what makes it refuse the file: a unit that does not
-// load today may be mended tomorrow.
-func parse(file string, data []byte) []setting {
+// load today may be mended tomorrow. There are as many settings as the file has lines.
+func Parse(file string, data []byte) []Setting {
 	text := strings.TrimPrefix(string(data), "\ufeff")
 	text = strings.NewReplacer("\r\n", "\n", "\n\r", "\n", "\r", "\n", "\x00", "\n").Replace(text)
-	var out []setting
+	var out []Setting
 	var section string
 	var continued strings.Builder
 	lines := strings.Split(text, "\n")
@@ -40,10 +50,7 @@ func parse(file string, data []byte) []setting {
 		if name, isSection := sectionName(whole); isSection {
 			section = name
 		} else if key, value, ok := strings.Cut(whole, "="); ok && section != "" {
-			out = append(out, setting{section, strings.Trim(key, " \t"), strings.Trim(value, " \t"), file, i + 1})
-		}
-		if len(out) > maxSettings {
-			return out[:maxSettings]
+			out = append(out, Setting{section, strings.Trim(key, " \t"), strings.Trim(value, " \t"), file, i + 1})
 		}
 	}
 	return out
@@ -60,29 +67,4 @@ func sectionName(line string) (string, bool) {
 func endsEscaped(line string) bool {
 	n := len(line) - len(strings.TrimRight(line, `\`))
 	return n%2 == 1
-}
-
-// values gives what a key of a section is set to in the end: an empty assignment drops
-// what was there.
-func values(all []setting, section, key string) []setting {
-	var out []setting
-	for _, s := range all {
-		switch {
-		case s.section != section || s.key != key:
-		case s.value == "":
-			out = nil
-		default:
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// last is the last assignment, for keys that hold one value.
-func last(all []setting, section, key string) string {
-	found := values(all, section, key)
-	if len(found) == 0 {
-		return ""
-	}
-	return found[len(found)-1].value
 }
