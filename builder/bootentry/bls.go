@@ -71,7 +71,7 @@ func (r *reader) blsEntry(f *file, volume string) {
 	var options []blsLine
 	loads := ""
 	for _, l := range parseBLS(f.data) {
-		value := string(f.data[l.start:l.end])
+		value := unquoted(string(f.data[l.start:l.end]))
 		switch l.key {
 		case "title":
 			e.Title = value

@@ -43,6 +43,7 @@ type MenuItem struct {
 	Unnamed  bool // it starts a kernel whose release nothing says
 	Recovery bool // it does not bring up the system as usual
 	Maybe    bool // only under a condition that cannot be told from the tree
+	Missing  bool // the tree lacks a kernel that it starts
 }
 
 func (i MenuItem) String() string {
@@ -179,7 +180,7 @@ func (r *menuReader) blsFile(f *file, volume, base string) *blsFile {
 	b.left, b.done = bootCount(base)
 	loads, kernel, options := "", "", ""
 	for _, l := range parseBLS(f.data) {
-		value := string(f.data[l.start:l.end])
+		value := unquoted(string(f.data[l.start:l.end]))
 		switch l.key {
 		case "title":
 			b.Title = value

@@ -1,6 +1,7 @@
 package bootentry_test
 
 import (
+	"bytes"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -53,8 +54,18 @@ func fuzzMenu(t *testing.T, name string, data []byte, mode bootentry.Mode, besid
 	if p, err := c.Promote(w); err != nil || len(p.Edits)+len(p.Refusals) > 0 {
 		t.Errorf("a second time: edits %v, refusals %v, %v", p.Edits, p.Refusals, err)
 	}
-	if _, _, err := c.Restore(p.Added); err != nil {
-		t.Error(err)
+	edits, gone, err := c.Restore(p.Added)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range edits {
+		if after[e.Path] = e.Data; e.Delete {
+			delete(after, e.Path)
+		}
+	}
+	maps.DeleteFunc(after, func(name string, _ []byte) bool { return slices.Contains(bootentry.MenuFiles(), name) })
+	if len(gone) == 0 && !maps.EqualFunc(after, tree, bytes.Equal) {
+		t.Errorf("taken back %v, the tree is %q, want %q", p.Added, after, tree)
 	}
 }
 

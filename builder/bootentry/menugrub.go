@@ -426,8 +426,15 @@ func (g *grubRun) kernelOf(item *grubItem, c grubNode, f *file) {
 			release = "" // a guess
 		}
 		item.loads(release)
+		item.Missing = item.Missing || !g.holds(e.Kernel)
 		item.marksRecovery(e.CommandLine)
 	}
+}
+
+// holds says whether a file is in the tree.
+func (r *menuReader) holds(name string) bool {
+	info, err := rootfs.Stat(r.tree, name)
+	return err == nil && info.Mode.IsRegular()
 }
 
 // isTool says whether a file is one of the programs that boot as if they were Linux.

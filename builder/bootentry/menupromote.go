@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
@@ -48,9 +49,10 @@ type Promotion struct {
 	Notes    []string
 	// Added says by path what was changed in files of others, in words that
 	// [Config.Restore] takes: setting=NOW,WAS for a setting, setting=NOW for one that
-	// was not there, gone=WHAT for an entry or a setting that does not come back. Values
-	// are as they are spelled in the file, percent-encoded (RFC 3986, with + for a
-	// blank), so a word has letters, digits and "_=,%+-.~" only.
+	// was not there, setting.new=NOW where not even the file was, gone=WHAT for an entry
+	// or a setting that does not come back. setting.N is that of several in the file
+	// which has N before it. Values are as they are spelled in the file, percent-encoded
+	// (RFC 3986, with + for a blank), so a word has letters, digits and "_=,%+-.~" only.
 	Added map[string]string
 }
 
@@ -157,10 +159,17 @@ func (p *promoting) refuse(i MenuItem, why, hint string) {
 	}
 }
 
-// changed notes a setting for Restore. Once entries are cut out it is not to come back:
-// it named one of them, or a number that means another entry now.
-func (p *promoting) changed(m LoaderMenu, name, setting, now, was string, wasThere bool) {
-	word := setting + "=" + url.QueryEscape(now)
+// changed notes a setting for Restore: of a file with some content, the one whose value
+// begins at a place. Once entries are cut out it is not to come back: it named one of
+// them, or a number that means another entry now.
+func (p *promoting) changed(m LoaderMenu, f *file, at int, setting, now, was string, wasThere bool) {
+	name, place := f.path, ""
+	if n := settingsBefore(name, f.data, setting, at); n > 0 {
+		place = "." + strconv.Itoa(n)
+	} else if f.data == nil {
+		place = "." + newFile
+	}
+	word := setting + place + "=" + url.QueryEscape(now)
 	switch {
 	case wasThere && p.cut[m.Loader+m.Path]:
 		word = "gone=" + url.QueryEscape(setting+"="+was)
@@ -187,16 +196,18 @@ func (p *promoting) stranger(i MenuItem) bool {
 
 // target finds the item that is to start by default: -1 if there is none.
 func (p *promoting) target(m LoaderMenu) int {
-	for _, release := range p.wish.Allowed {
-		best := -1
-		for n, i := range m.Items {
-			fits := len(i.Releases) == 1 && i.Releases[0] == release && !i.Unnamed && !i.Maybe
-			if fits && (best < 0 || m.Items[best].Recovery && !i.Recovery) {
-				best = n
+	for _, missing := range []bool{false, true} { // a kernel that the tree lacks only where all do
+		for _, release := range p.wish.Allowed {
+			best := -1
+			for n, i := range m.Items {
+				fits := len(i.Releases) == 1 && i.Releases[0] == release && !i.Unnamed && !i.Maybe && i.Missing == missing
+				if fits && (best < 0 || m.Items[best].Recovery && !i.Recovery) {
+					best = n
+				}
 			}
-		}
-		if best >= 0 {
-			return best
+			if best >= 0 {
+				return best
+			}
 		}
 	}
 	return -1
@@ -207,7 +218,7 @@ func (p *promoting) target(m LoaderMenu) int {
 func (p *promoting) satisfied(m LoaderMenu, t int) bool {
 	for _, n := range m.Default {
 		i := m.Items[n]
-		if !slices.Equal(i.Releases, m.Items[t].Releases) || i.Unnamed || i.Recovery && !m.Items[t].Recovery {
+		if !slices.Equal(i.Releases, m.Items[t].Releases) || i.Unnamed || i.Recovery && !m.Items[t].Recovery || i.Missing && !m.Items[t].Missing {
 			return false
 		}
 	}
@@ -289,23 +300,37 @@ func (p *promoting) defaultSDBoot(m LoaderMenu, b *sdBoot, t int) {
 		p.refuse(m.Items[t], "no pattern of loader.conf names it alone", "give it a name without blanks that begins no other entry's name")
 		return
 	}
-	name, data := m.Path, []byte(nil)
-	if b.conf != nil {
-		name, data = b.conf.path, b.conf.data
+	f := &file{path: m.Path}
+	if _, err := p.over.Lstat(path.Dir(m.Path)); b.conf == nil && err != nil {
+		p.refuse(m.Items[t], "there is no directory for "+m.Path+", which would name the default", "have bootctl install make it")
+		return
 	}
+	if b.conf != nil {
+		f = &file{path: b.conf.path, data: append([]byte{}, b.conf.data...)}
+	}
+	name, data := f.path, f.data
 	var changes []change
 	for _, key := range []string{"preferred", "default"} {
 		l, was, found := b.setting(key)
 		if found && was != value {
 			changes = append(changes, change{l.start, l.end, value})
-			p.changed(m, name, key, value, was, true)
+			p.changed(m, f, l.start, key, value, was, true)
 		} else if !found && key == "default" {
-			changes = append(changes, change{len(data), len(data), newlineIfNone(data) + "default " + value + "\n"})
-			p.changed(m, name, key, value, "", false)
+			changes = append(changes, change{len(data), len(data), lastLine(data, "default "+value)})
+			p.changed(m, f, len(data), key, value, "", false)
 		}
 	}
 	slices.SortFunc(changes, func(a, b change) int { return a.start - b.start })
 	p.write(name, splice(data, changes))
+}
+
+// lastLine is a line as it comes behind others, which has an end if they have: without it
+// what goes with the line, once it is taken back, is the end of the line before.
+func lastLine(data []byte, line string) string {
+	if end := newlineIfNone(data); end != "" {
+		return end + line
+	}
+	return line + "\n"
 }
 
 func newlineIfNone(data []byte) string {
@@ -349,16 +374,16 @@ func (p *promoting) defaultSyslinux(m LoaderMenu, s *syslinuxMenu, t int) {
 		named = named || !program
 		if !program && s.named(was) != t {
 			changes = append(changes, change{d.start, d.end, value})
-			p.changed(m, s.file.path, d.word, value, was, true)
+			p.changed(m, s.file, d.start, d.word, value, was, true)
 		}
 	}
 	switch l := s.labels[t]; {
 	case len(s.starts) == 0:
 		changes = append(changes, change{0, 0, "default " + value + "\n"})
-		p.changed(m, s.file.path, "default", value, "", false)
+		p.changed(m, s.file, 0, "default", value, "", false)
 	case !named && len(l.marks) == 0:
 		changes = append(changes, change{l.next, l.next, newlineIfNone(s.file.data[:l.next]) + "\tmenu default\n"})
-		p.changed(m, s.file.path, "menu", "default", "", false)
+		p.changed(m, s.file, l.next, "menu", "default", "", false)
 	}
 	slices.SortFunc(changes, func(a, b change) int { return a.start - b.start })
 	p.write(s.file.path, splice(s.file.data, changes))

@@ -35,7 +35,7 @@ func (p *promoting) cutGrub(m LoaderMenu, g *grubRoot) error {
 		}
 		if now := g.fallbackWithout(s, cut, p.barred); now != string(s.file.data[s.from:s.end]) {
 			changes[s.file] = append(changes[s.file], change{s.from, s.end, now})
-			p.changed(m, s.file.path, s.name, now, string(s.file.data[s.from:s.end]), true)
+			p.changed(m, s.file, s.from, s.name, now, string(s.file.data[s.from:s.end]), true)
 		}
 	}
 	for f, list := range changes {
@@ -186,12 +186,12 @@ func (p *promoting) defaultGrub(m LoaderMenu, g *grubRoot, t int) error {
 			env["saved_entry"], env["prev_saved_entry"] = value, ""
 		default:
 			changes[s.file] = append(changes[s.file], change{s.from, s.end, raw})
-			p.changed(m, s.file.path, s.name, raw, string(s.file.data[s.from:s.end]), true)
+			p.changed(m, s.file, s.from, s.name, raw, string(s.file.data[s.from:s.end]), true)
 		}
 	}
 	if f := g.files[g.path]; !found {
 		changes[f] = append(changes[f], change{0, 0, "set default=" + raw + "\n"})
-		p.changed(m, g.path, "default", raw, "", false)
+		p.changed(m, f, 0, "default", raw, "", false)
 	}
 	for f, list := range changes {
 		slices.SortFunc(list, func(a, b change) int { return a.start - b.start })
@@ -228,7 +228,7 @@ func (p *promoting) setEnv(m LoaderMenu, g *grubRoot, env map[string]string, t i
 			return nil
 		}
 		if !bytes.Equal(next, data) {
-			p.changed(m, g.env.path, name, value, was, there)
+			p.changed(m, g.env, 0, name, value, was, there)
 		}
 		data = next
 	}
@@ -305,14 +305,14 @@ func (p *promoting) templateDefault(m LoaderMenu, env *shellEnv, main *file, dro
 		p.refuse(MenuItem{Path: set.file.path, Line: set.line, Title: "GRUB_DEFAULT"}, "it is read after "+grubDefaultDropIn+", and names another entry", "set it to "+value+", or remove it")
 		return nil
 	}
-	line := `GRUB_DEFAULT="` + value + "\"\n"
+	line := `GRUB_DEFAULT="` + value + `"`
 	if dropIns {
-		p.write(grubDefaultDropIn, []byte(p.wish.Header+line))
+		p.write(grubDefaultDropIn, []byte(p.wish.Header+line+"\n"))
 		return nil
 	}
 	if main != nil {
-		p.write(main.path, append(bytes.Clone(main.data), newlineIfNone(main.data)+line...))
-		p.changed(m, main.path, "GRUB_DEFAULT", `"`+value+`"`, "", false)
+		p.write(main.path, append(bytes.Clone(main.data), lastLine(main.data, line)...))
+		p.changed(m, main, 0, "GRUB_DEFAULT", `"`+value+`"`, "", false) // the last one, which stands
 	}
 	return nil
 }

@@ -25,8 +25,8 @@ func (c *Config) Restore(added map[string]string) ([]Edit, []Refusal, error) {
 		} else if err != nil {
 			return nil, nil, err
 		}
-		now := data
-		for word := range strings.FieldsSeq(text) {
+		now, created := data, false
+		for _, word := range slices.Backward(strings.Fields(text)) {
 			s, err := parseMenuWord(word)
 			if err != nil {
 				return nil, nil, fmt.Errorf("%s: %w", name, err)
@@ -36,12 +36,12 @@ func (c *Config) Restore(added map[string]string) ([]Edit, []Refusal, error) {
 					Hint: "let the image's own tools make it: update-grub, grub2-mkconfig, kernel-install, u-boot-update"})
 				continue
 			}
-			if now != nil {
+			if created = created || s.created; now != nil {
 				now = s.takeBack(name, now)
 			}
 		}
 		if !bytes.Equal(now, data) {
-			edits = append(edits, Edit{Path: name, Data: now})
+			edits = append(edits, Edit{Path: name, Data: now, Delete: created && len(now) == 0})
 		}
 	}
 	slices.SortFunc(edits, func(a, b Edit) int { return strings.Compare(a.Path, b.Path) })
@@ -138,12 +138,25 @@ func isMenuFile(name string) bool {
 type menuWord struct {
 	name, now, was string
 	wasThere       bool
+	place          int  // how many of the name are before it
+	created        bool // the file was not there
 }
+
+// newFile marks a setting for which the file was made.
+const newFile = "new"
 
 func parseMenuWord(word string) (s menuWord, err error) {
 	name, values, found := strings.Cut(word, "=")
 	now, was, wasThere := strings.Cut(values, ",")
-	s = menuWord{name: name, wasThere: wasThere}
+	name, place, placed := strings.Cut(name, ".")
+	s = menuWord{name: name, wasThere: wasThere, created: place == newFile}
+	if placed && !s.created {
+		if n, ok := smallNumber(place); ok && n > 0 {
+			s.place = n
+		} else {
+			found = false
+		}
+	}
 	if s.now, err = url.QueryUnescape(now); err == nil {
 		s.was, err = url.QueryUnescape(was)
 	}
@@ -161,16 +174,34 @@ func (s menuWord) takeBack(name string, data []byte) []byte {
 	if bytes.HasPrefix(data, []byte(grubEnvHeader)) {
 		return s.takeBackEnv(data)
 	}
-	for _, v := range settingsIn(name, data, s.name) {
-		if string(data[v.start:v.end]) != s.now {
-			continue
+	all := settingsIn(name, data, s.name)
+	ours := func(v settingSpan) bool { return string(data[v.start:v.end]) == s.now }
+	if s.place >= len(all) || !ours(all[s.place]) { // somebody has changed the file since
+		if s.place = slices.IndexFunc(all, ours); s.place < 0 {
+			return data
 		}
-		if s.wasThere {
-			return splice(data, []change{{v.start, v.end, s.was}})
-		}
-		return splice(data, []change{{v.at, v.next, ""}})
 	}
-	return data
+	v := all[s.place]
+	switch {
+	case s.wasThere:
+		return splice(data, []change{{v.start, v.end, s.was}})
+	case v.next == len(data) && v.at > 0 && data[v.next-1] != '\n':
+		v.at-- // see lastLine
+	}
+	return splice(data, []change{{v.at, v.next, ""}})
+}
+
+// settingsBefore counts the settings of a name whose values begin before a place.
+func settingsBefore(name string, data []byte, setting string, at int) (n int) {
+	if bytes.HasPrefix(data, []byte(grubEnvHeader)) {
+		return 0 // the last one stands
+	}
+	for _, v := range settingsIn(name, data, setting) {
+		if v.start < at {
+			n++
+		}
+	}
+	return n
 }
 
 func (s menuWord) takeBackEnv(data []byte) []byte {

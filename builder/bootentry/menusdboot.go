@@ -144,10 +144,11 @@ func compareEntries(a, b *blsFile) int {
 	return cmp.Or(-cmp.Compare(a.left, b.left), cmp.Compare(a.done, b.done))
 }
 
-// setting is the last line with a key, which stands.
+// setting is the last line with a key and a value, which stands: line_get_key_value in
+// src/boot passes over a key without one.
 func (b *sdBoot) setting(key string) (line blsLine, value string, found bool) {
 	for _, l := range b.settings {
-		if l.key == key {
+		if l.key == key && l.start < l.end {
 			line, value, found = l, string(b.conf.data[l.start:l.end]), true
 		}
 	}
@@ -163,6 +164,7 @@ func (b *sdBoot) loaderMenu() LoaderMenu {
 	}
 	_, preferred, _ := b.setting("preferred")
 	_, pattern, _ := b.setting("default")
+	preferred, pattern = unquoted(preferred), unquoted(pattern)
 	m.Unknown = strings.EqualFold(pattern, "@saved")
 	for _, counters := range []bool{true, false} { // as the boot loader sees names, and as bootctl does
 		if i := b.match(preferred, counters, true); i >= 0 {
@@ -170,6 +172,7 @@ func (b *sdBoot) loaderMenu() LoaderMenu {
 		}
 		i := b.match(pattern, counters, false)
 		if i < 0 {
+			m.Unknown = m.Unknown || namesFound(pattern)
 			i = b.automatic(0)
 			// It goes to the end once its attempts are used up.
 			if next := b.automatic(i + 1); i >= 0 && b.entries[i].left >= 0 && next >= 0 {
@@ -181,6 +184,21 @@ func (b *sdBoot) loaderMenu() LoaderMenu {
 		}
 	}
 	return m
+}
+
+// namesFound says whether a pattern names one of the entries that the boot loader makes
+// of what it finds on the machine (loader.conf(5), "auto-entries").
+func namesFound(pattern string) bool {
+	return slices.ContainsFunc([]string{"auto-windows", "auto-osx", "auto-efi-shell", "auto-efi-default", "auto-reboot-to-firmware-setup", "auto-poweroff", "auto-reboot"},
+		func(id string) bool { return pattern != "" && matches(strings.ToLower(pattern), id) })
+}
+
+// unquoted is a value as line_get_key_value in src/boot takes it.
+func unquoted(value string) string {
+	if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
+		return value[1 : len(value)-1]
+	}
+	return value
 }
 
 // automatic finds the first entry from one on that is started without being named:

@@ -78,6 +78,7 @@ func (r *menuReader) syslinuxMenu(f *file) *syslinuxMenu {
 			written, _, _ := strings.Cut(value, " ")
 			kernel := r.syslinuxPath(f, written, path.Dir(path.Dir(f.path)))
 			label.loads(orWord(r.kernels[kernel], releaseOf(kernel)))
+			label.Missing = label.Missing || !r.holds(kernel)
 		case label != nil && d.word == "append":
 			label.marksRecovery(value)
 		}

@@ -191,10 +191,12 @@ func TestQEMUArgs(t *testing.T) {
 	}{
 		"direct": {
 			options: Options{Disk: "a,b.raw", Kernel: "K", Initrd: "I", Append: []string{"root=/dev/vda2", "x=1"}}, accel: TCG,
-			want: []string{"qemu-system-x86_64 ", "if=virtio", "snapshot=on", "file=a,,b.raw", "-nic none", "-no-reboot", "-kernel K", "-initrd I", "-append root=/dev/vda2 x=1", "-m 1024", "-accel tcg"},
+			want: []string{"qemu-system-x86_64 ", "if=virtio", "snapshot=on", "file=./a,,b.raw", "-nic none", "-no-reboot", "-kernel K", "-initrd I", "-append root=/dev/vda2 x=1", "-m 1024", "-accel tcg"},
 			none: []string{"chardev", "smbios", "pflash"},
 		},
-		"writable":    {options: Options{Disk: "a.raw", Writable: true, Kernel: "K"}, want: []string{"snapshot=off,file=a.raw"}, none: []string{"snapshot=on"}},
+		"a colon":     {options: Options{Disk: "nbd:x.raw", Kernel: "K"}, want: []string{"file=./nbd:x.raw"}},
+		"absolute":    {options: Options{Disk: "/a.raw", Kernel: "K"}, want: []string{"file=/a.raw"}},
+		"writable":    {options: Options{Disk: "a.raw", Writable: true, Kernel: "K"}, want: []string{"snapshot=off,file=./a.raw"}, none: []string{"snapshot=on"}},
 		"no disk":     {options: Options{Kernel: "K"}, none: []string{"-drive"}},
 		"scsi":        {options: Options{Disk: "a.raw", Kernel: "K", Bus: SCSI}, want: []string{"if=none", "snapshot=on", "-device scsi-hd,drive=disk"}},
 		"nvme":        {options: Options{Disk: "a.raw", Kernel: "K", Bus: NVMe}, want: []string{"if=none", "snapshot=on", "-device nvme,drive=disk"}},
@@ -204,7 +206,7 @@ func TestQEMUArgs(t *testing.T) {
 		"credential":  {options: Options{Kernel: "K", Credentials: map[string]string{"a": "text"}}, want: []string{"-smbios type=11,value=io.systemd.credential.binary:a=" + credential}},
 		"arm64":       {options: Options{Kernel: "K", Arch: ARM64}, want: []string{"qemu-system-aarch64 ", "-machine virt", "-cpu cortex-a57"}, none: []string{"qemu64"}},
 		"boots firmware": {options: Options{Disk: "a.raw", Firmware: true, Kernel: "K", Initrd: "I"},
-			want: []string{"-machine q35", "snapshot=on,file=a.raw", "OVMF_CODE_4M.fd,readonly=on", "snapshot=on,file=/usr/share/OVMF/OVMF_VARS"},
+			want: []string{"-machine q35", "snapshot=on,file=./a.raw", "OVMF_CODE_4M.fd,readonly=on", "snapshot=on,file=/usr/share/OVMF/OVMF_VARS"},
 			none: []string{"-kernel", "-initrd", "-append"}},
 	}
 	for name, test := range tests {

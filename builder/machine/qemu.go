@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -191,6 +192,9 @@ func disk(o Options) []string {
 // drive is a file as QEMU's -drive takes it; what is written to a snapshot is lost.
 func drive(kind, file string, snapshot bool) string {
 	onOff := map[bool]string{true: "on", false: "off"}
+	if !filepath.IsAbs(file) {
+		file = "./" + file // else what is before a colon would be a protocol
+	}
 	return "if=" + kind + ",format=raw,snapshot=" + onOff[snapshot] + ",file=" + comma(file)
 }
 

@@ -25,6 +25,7 @@ type Boot struct {
 	CommandLine string   `json:"command_line"` // as the image has it
 
 	unified bool
+	passed  []string // what of the boot loaders' defaults is not what is booted, in words
 }
 
 // NewBoot finds how an image starts: by the default of its boot loader, or a kernel of
@@ -39,11 +40,14 @@ func NewBoot(target *image.Target, release string) (Boot, error) {
 	if err != nil {
 		return Boot{}, err
 	}
-	entries, err := ordered(config, kernels)
+	entries, passed, err := ordered(config, kernels)
 	if err != nil {
 		return Boot{}, err
 	}
-	for _, e := range entries {
+	if release != "" {
+		passed = nil // it is not the default that is asked for
+	}
+	for n, e := range entries {
 		if release != "" && e.Release != release {
 			continue
 		}
@@ -54,26 +58,37 @@ func NewBoot(target *image.Target, release string) (Boot, error) {
 		if ok {
 			return Boot{
 				Entry: e.String(), Kernel: e.Kernel, Initrds: e.Initrds, Release: e.Release, CommandLine: e.CommandLine,
-				unified: e.Source == bootentry.UKI,
+				unified: e.Source == bootentry.UKI, passed: passed,
 			}, nil
 		}
+		if n == 0 && release == "" {
+			passed = append(passed, fmt.Sprintf("%s is the default, and its kernel or an initramfs is not in the image: another was booted, which the boot loader would not start by itself", e))
+		}
 	}
-	return madeUp(target, config, kernels, release)
+	b, err := madeUp(target, config, kernels, release)
+	b.passed = passed
+	return b, err
 }
 
 // ordered are the entries that start a kernel, those first that the boot loaders start
-// by themselves, and none but those of a menu where there is one.
-func ordered(config *bootentry.Config, kernels []kernel.Kernel) ([]bootentry.Entry, error) {
+// by themselves, and none but those of a menu where there is one; and what starts by
+// itself and is no Linux kernel.
+func ordered(config *bootentry.Config, kernels []kernel.Kernel) (entries []bootentry.Entry, others []string, err error) {
 	releases := map[string]string{}
 	for _, k := range kernels {
 		releases[k.Image] = k.Release
 	}
 	menu, err := config.Menu(releases)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var items []bootentry.MenuItem
 	for _, l := range menu.Loaders {
+		for _, i := range l.Default {
+			if !l.Items[i].Linux {
+				others = append(others, fmt.Sprintf("%s starts %s by default, which is no Linux kernel: another was booted", l.Loader, l.Items[i]))
+			}
+		}
 		for _, i := range slices.Concat(l.Default, l.Fallback) {
 			items = append(items, l.Items[i])
 		}
@@ -81,9 +96,8 @@ func ordered(config *bootentry.Config, kernels []kernel.Kernel) ([]bootentry.Ent
 	for _, l := range menu.Loaders {
 		items = append(items, slices.DeleteFunc(slices.Clone(l.Items), func(i bootentry.MenuItem) bool { return i.Recovery })...)
 	}
-	var entries []bootentry.Entry
 	for _, item := range items {
-		if e, found := entryOf(config, item); found {
+		if e, found := entryOf(config, item); found && item.Linux {
 			entries = append(entries, e)
 		}
 	}
@@ -95,7 +109,7 @@ func ordered(config *bootentry.Config, kernels []kernel.Kernel) ([]bootentry.Ent
 			entries[i].Release = known
 		}
 	}
-	return entries, nil
+	return entries, others, nil
 }
 
 // entryOf is the entry of a menu's item: the first whose line is not above the item's,

@@ -84,6 +84,7 @@ func TestNewBoot(t *testing.T) {
 		release string
 		want    Boot // without the entry
 		entry   string
+		passed  string // of the notes
 		wantErr string
 	}{
 		"default entry": {files: both, entry: new,
@@ -99,7 +100,13 @@ func TestNewBoot(t *testing.T) {
 			want: Boot{Kernel: "/boot/vmlinuz-" + oldRelease, Initrds: []string{"/boot/initrd.img-" + oldRelease}, Release: oldRelease, CommandLine: "root=/dev/vda ro"}},
 		"no entry, a template": {scheme: "mbr", files: map[string]string{"etc/kernel/cmdline": "root=LABEL=root ro quiet\n"},
 			want: Boot{Kernel: "/boot/vmlinuz-" + newRelease, Initrds: []string{"/boot/initrd.img-" + newRelease}, Release: newRelease, CommandLine: "root=LABEL=root ro quiet"}},
-		"entry without its kernel": {files: map[string]string{new: strings.ReplaceAll(entry(newRelease, "root=LABEL=root"), "vmlinuz", "gone")},
+		"grub, the default without its kernel": {files: map[string]string{"boot/grub/grub.cfg": "set default=0\nmenuentry 'gone' {\n\tlinux /boot/vmlinuz-7.9.9 root=/dev/vda2\n}\n" +
+			"menuentry 'old' {\n\tlinux /boot/vmlinuz-" + oldRelease + " root=/dev/vda2 old\n}\n"}, entry: "boot/grub/grub.cfg:6", passed: "boot/grub/grub.cfg:3 (gone) is the default, and its kernel or an initramfs is not in the image",
+			want: Boot{Kernel: "/boot/vmlinuz-" + oldRelease, Release: oldRelease, CommandLine: "root=/dev/vda2 old"}},
+		"grub, another system by default": {files: map[string]string{"boot/grub/grub.cfg": "set default=0\nmenuentry 'Windows' {\n\tchainloader /EFI/Microsoft/Boot/bootmgfw.efi\n}\n" +
+			"menuentry 'old' {\n\tlinux /boot/vmlinuz-" + oldRelease + " root=/dev/vda2 old\n}\n"}, entry: "boot/grub/grub.cfg:6", passed: "boot/grub/grub.cfg:2 (Windows) by default, which is no Linux kernel",
+			want: Boot{Kernel: "/boot/vmlinuz-" + oldRelease, Release: oldRelease, CommandLine: "root=/dev/vda2 old"}},
+		"entry without its kernel": {passed: "is the default, and its kernel", files: map[string]string{new: strings.ReplaceAll(entry(newRelease, "root=LABEL=root"), "vmlinuz", "gone")},
 			want: Boot{Kernel: "/boot/vmlinuz-" + newRelease, Initrds: []string{"/boot/initrd.img-" + newRelease}, Release: newRelease, CommandLine: "root=/dev/vda2 ro"}},
 		"no such release": {release: "5.10", wantErr: "it has no kernel 5.10"},
 		"no kernel":       {files: map[string]string{"boot/vmlinuz-" + oldRelease: "", "boot/vmlinuz-" + newRelease: ""}, wantErr: "it has no kernel that could be booted"},
@@ -120,7 +127,10 @@ func TestNewBoot(t *testing.T) {
 			if (test.entry == "") != (got.Entry == "") || !strings.Contains(got.Entry, test.entry) {
 				t.Errorf("entry is %q, want %q", got.Entry, test.entry)
 			}
-			got.Entry = ""
+			if notes := strings.Join(got.passed, "\n"); (notes == "") != (test.passed == "") || !strings.Contains(notes, test.passed) {
+				t.Errorf("notes are %q, want %q", notes, test.passed)
+			}
+			got.Entry, got.passed = "", nil
 			if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", test.want) {
 				t.Errorf("got %+v\nwant %+v", got, test.want)
 			}

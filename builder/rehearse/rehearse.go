@@ -96,7 +96,7 @@ func (r *Result) prepare(target *image.Target, o Options, dir string) (machine.O
 		return mo, nil
 	}
 	r.Boot, mo.Bus = &b, b.bus()
-	if b.Entry == "" {
+	if r.Notes = append(r.Notes, b.passed...); b.Entry == "" {
 		r.Notes = append(r.Notes, "the image has no boot entry: kernel and command line are guessed, and arguments that are set elsewhere are missing (see --append)")
 	}
 	if len(b.Initrds) == 0 && !b.unified {
