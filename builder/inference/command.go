@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/profiles"
 )
 
@@ -36,6 +35,7 @@ type matcher struct {
 	dir   string // WorkingDirectory=
 	vars  variables
 	left  int // commands that may still be looked at
+	bytes int // of scripts and the like that may still be looked through
 }
 
 // run says which server a command starts; nil if none that is known. Words are as a program
@@ -260,7 +260,11 @@ func (m *matcher) scriptText(file string) (text string, found bool, err error) {
 	if ext := path.Ext(file); string(head[:n]) != "#!" && ext != ".sh" && ext != ".py" {
 		return "", true, nil
 	}
-	data, err := rootfs.ReadFile(m.tree, literal, maxScript)
+	if m.bytes <= 0 {
+		return "", true, nil
+	}
+	data, err := m.content(literal, maxScript)
+	m.bytes -= len(data)
 	return string(data), true, err
 }
 

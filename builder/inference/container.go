@@ -117,10 +117,14 @@ var yamlImage = regexp.MustCompile(`(?m)^[ \t-]*"?image"?:[ \t]*["']?(?:\$\{[A-Z
 
 // manifest looks through the images of one file.
 func (m *matcher) manifest(file string) (*profiles.Server, error) {
+	if m.bytes <= 0 {
+		return nil, nil
+	}
 	data, ok, err := m.read(file, maxScript)
 	if err != nil || !ok {
 		return nil, err
 	}
+	m.bytes -= len(data)
 	for _, found := range yamlImage.FindAllStringSubmatch(string(data), maxCommands) {
 		if s := m.image(found[1]); s != nil {
 			return s, nil

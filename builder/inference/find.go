@@ -51,7 +51,7 @@ type Unit struct {
 // Find lists the units of a tree by what the table knows: those of the system, those of all
 // users, and those in the homes that /etc/passwd names, each sorted by name.
 func Find(t rootfs.Tree, table []profiles.Server) ([]Unit, error) {
-	f := &finder{reader: &reader{tree: t}, table: table}
+	f := &finder{reader: newReader(t), table: table}
 	if err := f.look(System, systemDirs, quadletDirs); err != nil {
 		return nil, fmt.Errorf("cannot read the units of the system: %w", err)
 	}
@@ -149,7 +149,11 @@ func (f *finder) look(name string, dirs, quadlets []string) error {
 		return err
 	}
 	set.addTo(s)
-	l := &looker{finder: f, scope: s, quadlets: set, aliases: s.aliases(), servers: map[string]*Unit{}}
+	others, err := s.aliases()
+	if err != nil {
+		return err
+	}
+	l := &looker{finder: f, scope: s, quadlets: set, aliases: others, servers: map[string]*Unit{}}
 	for _, service := range s.names(".service") {
 		if err := l.service(service); err != nil {
 			return err
@@ -189,7 +193,7 @@ func merged(a, b []string) []string {
 // aliases are the other names of units, by the name that counts, sorted.
 type aliases map[string][]string
 
-func (s *scope) aliases() aliases {
+func (s *scope) aliases() (aliases, error) {
 	out := aliases{}
 	for name, f := range s.files {
 		if f.alias == "" {
@@ -199,10 +203,13 @@ func (s *scope) aliases() aliases {
 			out[canonical] = append(out[canonical], name)
 		}
 	}
-	for _, names := range out {
+	for canonical, names := range out {
+		if len(names) > maxNames {
+			return nil, fmt.Errorf("unit %s has %d other names, limit is %d", canonical, len(names), maxNames)
+		}
 		slices.Sort(names)
 	}
-	return out
+	return out, nil
 }
 
 // names gives all names of a unit, the one that counts first. An instance has those of its
@@ -301,7 +308,7 @@ func (l *looker) service(name string) error {
 	if err != nil {
 		return err
 	}
-	m := &matcher{reader: l.finder.reader, table: l.table, vars: variables{}, left: maxCommands}
+	m := &matcher{reader: l.finder.reader, table: l.table, vars: variables{}, left: maxCommands, bytes: maxScripts}
 	server := l.byName(u, names, m)
 	if !f.masked {
 		running, err := l.byCommands(u, f, settings, m)
@@ -461,7 +468,7 @@ func (l *looker) socket(name string) error {
 		return err
 	}
 	u := l.newUnit(name, f, Socket)
-	m := &matcher{reader: l.finder.reader, table: l.table, vars: variables{}, left: maxCommands}
+	m := &matcher{reader: l.finder.reader, table: l.table, vars: variables{}, left: maxCommands, bytes: maxScripts}
 	started := l.starts(name, settings)
 	u.Starts = started
 	if server := l.servers[started]; server != nil {

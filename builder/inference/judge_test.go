@@ -139,11 +139,14 @@ func TestLoadAgainstSystemd(t *testing.T) {
 		}
 		root := plant(t, trimmed(files))
 		judged := loadBySystemd(t, root, dirs)
-		s, err := newScope(&reader{tree: openTree(t, root)}, System, dirs)
+		s, err := newScope(newReader(openTree(t, root)), System, dirs)
 		if err != nil {
 			t.Fatal(err)
 		}
-		aliases := s.aliases()
+		aliases, err := s.aliases()
+		if err != nil {
+			t.Fatal(err)
+		}
 		for name, want := range judged {
 			if path := want.fragment; filepath.Ext(name) != ".service" || path == "" || !strings.HasPrefix(path, "/") {
 				continue

@@ -20,6 +20,14 @@ const (
 	// maxScript is the largest script, environment file, compose file or pod file in bytes
 	// that is looked through; more than that is no configuration.
 	maxScript = 256 << 10
+	// maxScripts bounds what is looked through for one unit, in bytes: the same script counts
+	// each time. The scripts of a unit have some KiB.
+	maxScripts = 4 << 20
+	// maxBytes bounds what is read in all. A desktop has 1 MiB of unit files; links and
+	// instances make one file many, and each home brings those of all users again.
+	maxBytes = 512 << 20
+	// maxNames bounds the other names of one unit; real ones have one or two.
+	maxNames = 64
 	// maxNesting bounds scripts in scripts: a unit that runs a script that runs sh -c.
 	maxNesting = 4
 	// maxCommands bounds the commands looked at for one unit, scripts included.

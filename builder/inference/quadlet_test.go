@@ -28,7 +28,7 @@ func TestQuadletsAgainstPodman(t *testing.T) {
 	if len(want) < 15 {
 		t.Fatalf("%d services wanted, want at least 15", len(want))
 	}
-	r := &reader{tree: openTree(t, plant(t, files))}
+	r := newReader(openTree(t, plant(t, files)))
 	set, err := readQuadlets(r, quadletDirs)
 	if err != nil {
 		t.Fatal(err)

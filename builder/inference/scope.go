@@ -35,7 +35,13 @@ var homeDirs = []string{
 // reader reads a tree within limits.
 type reader struct {
 	tree    rootfs.Tree
-	entries int
+	entries int                       // in lists
+	lists   map[string][]rootfs.Entry // by literal path: each manager looks at those of all users again
+	bytes   int                       // read so far
+}
+
+func newReader(t rootfs.Tree) *reader {
+	return &reader{tree: t, lists: map[string][]rootfs.Entry{}}
 }
 
 // list gives the entries of a directory, links followed; what is missing or no directory
@@ -45,10 +51,16 @@ func (r *reader) list(dir string) (literal string, entries []rootfs.Entry, err e
 	if err != nil || !found {
 		return "", nil, err
 	}
+	if entries, known := r.lists[literal]; known {
+		return literal, entries, nil
+	}
 	if info, err := r.tree.Lstat(literal); err != nil || !info.Mode.IsDir() {
 		return "", nil, err
 	}
-	entries, err = r.tree.ReadDir(literal)
+	if entries, err = r.tree.ReadDir(literal); err != nil {
+		return "", nil, err
+	}
+	r.lists[literal] = entries
 	if r.entries += len(entries); r.entries > maxEntries {
 		return "", nil, fmt.Errorf("%s: more than %d entries in all unit directories", dir, maxEntries)
 	}
@@ -84,8 +96,17 @@ func (r *reader) read(name string, limit int64) (data []byte, ok bool, err error
 	if err != nil || !info.Mode.IsRegular() || info.Size > limit {
 		return nil, false, err
 	}
-	data, err = rootfs.ReadFile(r.tree, literal, limit)
+	data, err = r.content(literal, limit)
 	return data, err == nil, err
+}
+
+// content reads a file by its literal path, within what may be read in all.
+func (r *reader) content(literal string, limit int64) ([]byte, error) {
+	data, err := rootfs.ReadFile(r.tree, literal, limit)
+	if r.bytes += len(data); err == nil && r.bytes > maxBytes {
+		err = fmt.Errorf("%s: more than %d bytes in all unit files and what they run", literal, maxBytes)
+	}
+	return data, err
 }
 
 // unitFile is what a name of a unit leads to.
@@ -272,7 +293,7 @@ func (s *scope) load(file string, dropIns []string) ([]setting, error) {
 		if info, err := s.tree.Lstat(literal); err != nil || !info.Mode.IsRegular() {
 			continue
 		}
-		data, err := rootfs.ReadFile(s.tree, literal, maxUnitFile)
+		data, err := s.content(literal, maxUnitFile)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read unit file %s: %w", name, err)
 		}

@@ -37,14 +37,11 @@ func Parse(file string, data []byte) []Setting {
 		if start := strings.TrimLeft(line, " \t"); start != "" && strings.ContainsRune("#;", rune(start[0])) {
 			continue
 		}
-		continued.WriteString(line)
 		if i < len(lines)-1 && endsEscaped(line) {
-			// The backslash becomes a blank.
-			joined := continued.String()
-			continued.Reset()
-			continued.WriteString(joined[:len(joined)-1] + " ")
+			continued.WriteString(line[:len(line)-1] + " ") // the backslash becomes a blank
 			continue
 		}
+		continued.WriteString(line)
 		whole := strings.Trim(continued.String(), " \t")
 		continued.Reset()
 		if name, isSection := sectionName(whole); isSection {
