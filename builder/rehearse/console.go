@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"cmp"
 	"regexp"
 	"strconv"
 	"strings"
@@ -8,8 +9,9 @@ import (
 
 // verdictLine is the checker's line in the kernel log as the kernel prints it: its time
 // stamp, with printk.caller= who speaks, and then the words. A program that prints the
-// same words has something before them, or no stamp.
-var verdictLine = regexp.MustCompile(`^\[ *(\d+\.\d{6})\](?:\[ *[TC]\d+\])? initcheck: (pass|refuse): (.*)$`)
+// same words has something before them, or no stamp. A breach that stops the units takes a
+// pass back.
+var verdictLine = regexp.MustCompile(`^\[ *(\d+\.\d{6})\](?:\[ *[TC]\d+\])? initcheck: (?:(pass|refuse): .*|breach: .*; inference units are stopped)$`)
 
 // spoken is a verdict from the console.
 type spoken struct {
@@ -25,7 +27,7 @@ func readVerdict(line string) (s spoken, ok bool) {
 		return s, false
 	}
 	uptime, err := strconv.ParseFloat(found[1], 64)
-	return spoken{verdict: found[2], text: "initcheck: " + found[2] + ": " + found[3], uptime: uptime}, err == nil
+	return spoken{verdict: cmp.Or(found[2], Refuse), text: line[strings.Index(line, "initcheck: "):], uptime: uptime}, err == nil
 }
 
 // stages are the lines that tell how far a boot is, as kernel and systemd print them.

@@ -43,20 +43,21 @@ func TestVerdictsOfRealBoots(t *testing.T) {
 
 func TestVerdictLine(t *testing.T) {
 	for line, want := range map[string]string{
-		"[   51.756767] initcheck: refuse: too old":                             Refuse,
-		"[    0.756767] initcheck: pass: kernel 7.2, 1 rule":                    Pass,
-		"[   51.756767][  T182] initcheck: pass: kernel 7.2, 1 rule":            Pass, // printk.caller=1
-		"initcheck: pass: kernel 7.2, 1 rule":                                   "",
-		" [   51.756767] initcheck: pass: kernel 7.2, 1 rule":                   "",
-		"[   51.756767] initcheck: breach: module x":                            "",
-		"[   51.756767] initcheck: passed: kernel 7.2":                          "",
-		"[   51.756767] initcheck[182]: initcheck: pass: kernel 7.2, 1 rule":    "",
-		"[   51.756767] systemd[1]: initcheck: pass: kernel 7.2":                "",
-		"[  OK  ] initcheck: pass: kernel 7.2":                                  "",
-		"Nov 22 06:44:39 node initcheck[182]: initcheck: pass: kernel 7.2":      "",
-		"[  182.140000] app[99]: [   51.756767] initcheck: pass: kernel 7.2":    "",
-		"[51] initcheck: pass: kernel 7.2":                                      "",
-		"vllm[9]: [   51.756767] initcheck: pass: as it was in the boot before": "",
+		"[   51.756767] initcheck: refuse: too old":                                         Refuse,
+		"[    0.756767] initcheck: pass: kernel 7.2, 1 rule":                                Pass,
+		"[   51.756767][  T182] initcheck: pass: kernel 7.2, 1 rule":                        Pass, // printk.caller=1
+		"initcheck: pass: kernel 7.2, 1 rule":                                               "",
+		" [   51.756767] initcheck: pass: kernel 7.2, 1 rule":                               "",
+		"[   51.756767] initcheck: breach: module x is loaded; inference units are stopped": Refuse,
+		"[   51.756767] initcheck: breach: module x is loaded; reported only":               "",
+		"[   51.756767] initcheck: passed: kernel 7.2":                                      "",
+		"[   51.756767] initcheck[182]: initcheck: pass: kernel 7.2, 1 rule":                "",
+		"[   51.756767] systemd[1]: initcheck: pass: kernel 7.2":                            "",
+		"[  OK  ] initcheck: pass: kernel 7.2":                                              "",
+		"Nov 22 06:44:39 node initcheck[182]: initcheck: pass: kernel 7.2":                  "",
+		"[  182.140000] app[99]: [   51.756767] initcheck: pass: kernel 7.2":                "",
+		"[51] initcheck: pass: kernel 7.2":                                                  "",
+		"vllm[9]: [   51.756767] initcheck: pass: as it was in the boot before":             "",
 	} {
 		s, ok := readVerdict(line)
 		if ok != (want != "") || s.verdict != want {
