@@ -23,6 +23,7 @@ type grubRoot struct {
 	chained           bool  // another configuration takes over
 	elsewhere         bool  // and makes a menu of its own
 	blscfg            bool
+	direct            bool // it boots without its menu
 }
 
 // grubItem is one entry or submenu.
@@ -170,7 +171,7 @@ func (g *grubRoot) loaderMenu() LoaderMenu {
 	for _, i := range g.items {
 		m.Items = append(m.Items, i.MenuItem)
 	}
-	m.Unknown = g.default_.any
+	m.Unknown = g.default_.any || g.direct
 	for _, value := range g.default_.list {
 		m.Default = union2(m.Default, g.resolve(g.menu, value, true))
 	}

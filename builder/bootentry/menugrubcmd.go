@@ -62,7 +62,14 @@ func (g *grubRun) named(name string, words []word, s *scope) error {
 		return g.source(name, words, s)
 	case "blscfg":
 		return g.blscfg(s)
+	case "boot":
+		g.root.direct = g.root.direct || !s.nested // in a submenu, only once somebody opens it
+	case "read", "regexp", "search", "search.file", "search.fs_label", "search.fs_uuid", "probe", "cat", "increment", "decrement":
+		g.computes(words[1:], s)
 	case "uki", "bls_import", "legacy_configfile", "syslinux_configfile", "extlinux_configfile", "eval":
+		if name == "eval" {
+			g.evals(words[1:], s)
+		}
 		g.note("%s: line %d: what the command %s adds to the menu is not known", s.file.path, lineOf(s.file.data, words[0].start), name)
 	default:
 		if body, found := g.functions[name]; found {
@@ -74,6 +81,28 @@ func (g *grubRun) named(name string, words []word, s *scope) error {
 		}
 	}
 	return nil
+}
+
+// computes takes the default and the fallback for unknown where a command gets the name of
+// the variable to set: alone, as --set=NAME or --set=N:NAME.
+func (g *grubRun) computes(words []word, s *scope) {
+	for _, a := range g.arguments(words, s) {
+		name := strings.TrimPrefix(a.text(), "--set=")
+		if name = name[strings.IndexByte(name, ':')+1:]; name == "default" || name == "fallback" {
+			s.vars[name] = grubValues{any: true}
+		}
+	}
+}
+
+// evals does the same where a command is put together: it is not followed.
+func (g *grubRun) evals(words []word, s *scope) {
+	for _, name := range []string{"default", "fallback"} {
+		if slices.ContainsFunc(g.arguments(words, s), func(a argument) bool {
+			return a.any || slices.ContainsFunc(a.list, func(v string) bool { return strings.Contains(v, name) })
+		}) {
+			s.vars[name] = grubValues{any: true}
+		}
+	}
 }
 
 func (g *grubRun) assign(name string, value []piece, words []word, s *scope) {

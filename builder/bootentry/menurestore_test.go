@@ -95,6 +95,24 @@ func TestTakenBackToTheByte(t *testing.T) {
 	}
 }
 
+// TestDefaultThatCannotBeTold is refused: the script asks, computes or does not wait.
+func TestDefaultThatCannotBeTold(t *testing.T) {
+	for _, line := range []string{"read default", "regexp --set=default '(o.*)' old", "regexp --set=1:default '(o.*)' old", "search --set default -f /x", "probe --set=default -u $root",
+		"eval \"set default=old\"", "eval \"$cmdpath\"", "linux /boot/vmlinuz-" + oldKernel + "\nboot", "if [ $grub_platform = efi ]; then boot; fi"} {
+		tree := bootFiles(true, memory{"/boot/grub/grub.cfg": []byte("set default=new\n" + line + "\n" + twoEntries)})
+		p := promote(t, read(t, tree), bootentry.Wish{Allowed: []string{newKernel}, Barred: []string{oldKernel}, Mode: bootentry.DemoteEntries})
+		if !menuOf(t, read(t, tree)).Loaders[0].Unknown || len(p.Refusals) == 0 {
+			t.Errorf("%s: refusals %v, want one", line, p.Refusals)
+		}
+	}
+	for _, line := range []string{"search --no-floppy --fs-uuid --set=root 1234-default", "regexp --set 1:x '(.*)' y", "increment boot_indeterminate", "eval true"} {
+		tree := bootFiles(true, memory{"/boot/grub/grub.cfg": []byte("set default=new\n" + line + "\n" + twoEntries)})
+		if menuOf(t, read(t, tree)).Loaders[0].Unknown {
+			t.Errorf("%s: the default is unknown, want new", line)
+		}
+	}
+}
+
 // TestTakenBackFromAChangedFile finds a setting where somebody has moved it to, and leaves
 // one alone that somebody has changed.
 func TestTakenBackFromAChangedFile(t *testing.T) {
