@@ -107,6 +107,7 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 	found, warnings = append(found, certain...), append(warnings, possible...)
 	warnings = append(warnings, s.pinWarnings...)
 	if len(p.Gate.Units) > 0 {
+		found = append(found, maskingEntries(s.boot.Entries)...)
 		conflicts, err := unit.Conflicts(s.tree, unitConfig(p))
 		if err != nil {
 			return nil, nil, err
