@@ -429,11 +429,22 @@ func TestSameInputSameBytes(t *testing.T) {
 func TestVerifyFindsEveryDamage(t *testing.T) {
 	root := newRoot(t)
 	r := request(t, root, "")
+	// Each file is damaged in three ways and all are read each time: few units will do.
+	r.Profile = profileFrom(t, `extends = ["copy-fail", "dirty-frag"]
+[kernel]
+floor = "7.0.6"
+[gate]
+units = ["vllm.service", "vllm@.service", "local-ai.socket"]
+boot_assessment = true
+[report]
+motd = true
+node_feature_discovery = true
+`)
 	result, err := builder.Apply(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(result.Plan.Changes) < 10 {
+	if len(result.Plan.Changes) < 30 {
 		t.Fatalf("changes are %d, want at least 10", len(result.Plan.Changes))
 	}
 	verify := func() *builder.Verification {
