@@ -369,6 +369,15 @@ func TestBuiltIn(t *testing.T) {
 	if !slices.Equal(got, []string{"built-in closed"}) {
 		t.Errorf("load paths are %q, want built-in closed", got)
 	}
+	for _, config := range []string{"CONFIG_KALLSYMS=y\nCONFIG_LTO_CLANG=y\n", "CONFIG_MODULES=y\n"} {
+		write(t, root, 0o644, map[string]string{"boot/config-" + builtInRelease: config})
+		if _, err := builder.Apply(t.Context(), r); err == nil || !strings.Contains(err.Error(), "where initcall_blacklist= does not keep it out") {
+			t.Errorf("configuration %q: %v, want that nothing keeps it out", config, err)
+		}
+		if v := verify(t, r); v.Conforms {
+			t.Errorf("configuration %q: it conforms, want a fault", config)
+		}
+	}
 }
 
 // TestMerged: a list that is there already is extended, with every name and dash of it.

@@ -148,6 +148,9 @@ func symbolsOf(config kernel.Config, functions []string) string {
 		return ""
 	}
 	var b strings.Builder
+	if !config.SkipsInitcalls() {
+		b.WriteString("0000000000000000 T __initstub__\n")
+	}
 	for _, name := range functions {
 		b.WriteString("0000000000000000 t " + name + "\n")
 	}

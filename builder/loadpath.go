@@ -57,6 +57,7 @@ type machine struct {
 	resolver modprobe.Resolver
 	busybox  bool     // the tree's modprobe is busybox's
 	lines    []string // command lines of the boot entries that can start it
+	skips    bool     // initcall_blacklist= holds for what is built in
 	disks    []diskView
 }
 
@@ -87,7 +88,11 @@ func (s *surrounding) machines() ([]machine, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := machine{kernel: k, busybox: busybox}
+		config, err := k.Config(s.tree)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the configuration of kernel %s: %w", k.Release, err)
+		}
+		m := machine{kernel: k, busybox: busybox, skips: config.SkipsInitcalls()}
 		for _, e := range s.boot.Entries {
 			if !e.Template && (e.Release == k.Release || e.Release == "") {
 				m.lines = append(m.lines, e.CommandLine)
@@ -353,7 +358,7 @@ func (m *machine) refuses(info profiles.ModuleInfo, by string) (string, bool) {
 		why, refused := modprobe.KernelRefuses(line, info.Name, info.Initcall)
 		if m.kernel.State(info.Name) == kernel.BuiltIn {
 			_, initcalls := bootentry.Effective(line)
-			why, refused = "initcall_blacklist="+info.Initcall, slices.Contains(initcalls, info.Initcall)
+			why, refused = "initcall_blacklist="+info.Initcall, m.skips && slices.Contains(initcalls, info.Initcall)
 		}
 		if !refused {
 			return "", false

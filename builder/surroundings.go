@@ -81,7 +81,11 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 	if len(blocksBy(p, profiles.BlockInitramfs)) > 0 {
 		found = append(found, s.bad...)
 	}
-	found = append(found, s.builtIns(p)...)
+	builtIn, err := s.builtIns(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	found = append(found, builtIn...)
 	unheeded, err := s.busyboxObstacles(p)
 	if err != nil {
 		return nil, nil, err
@@ -134,19 +138,28 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 }
 
 // builtIns are modules that a profile keeps out in some way, and that some kernel has
-// built in, where only the command line keeps them from starting.
-func (s *surrounding) builtIns(p profiles.Profile) []obstacle {
+// built in, where only the command line keeps them from starting, or not even that.
+func (s *surrounding) builtIns(p profiles.Profile) ([]obstacle, error) {
 	var out []obstacle
 	for _, k := range s.kernels {
+		config, err := k.Config(s.tree)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the configuration of kernel %s: %w", k.Release, err)
+		}
 		for _, m := range p.Modules {
-			blocked := (len(m.Block) > 0 || m.Remove) && !slices.Contains(m.Block, profiles.BlockInitcall)
-			if blocked && k.State(m.Name) == kernel.BuiltIn {
+			byInitcall := slices.Contains(m.Block, profiles.BlockInitcall)
+			switch {
+			case len(m.Block) == 0 && !m.Remove || k.State(m.Name) != kernel.BuiltIn:
+			case !byInitcall:
 				out = append(out, obstacle{m.Name, "it is built into kernel " + k.Release + ", where only initcall_blacklist= on its command line keeps it out",
 					"add \"initcall\" to the module's block list, or use a kernel that has it as a module or not at all"})
+			case !config.SkipsInitcalls():
+				out = append(out, obstacle{m.Name, "it is built into kernel " + k.Release + ", where initcall_blacklist= does not keep it out: " + config.Path + " is without KALLSYMS, or has LTO_CLANG",
+					"use a kernel that has it as a module or not at all"})
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // busyboxObstacles are modules that modprobe.d is to keep out of a root whose modprobe is

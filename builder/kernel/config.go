@@ -74,6 +74,13 @@ func signature(data []byte) string {
 // Has says whether the configuration sets a symbol, written without CONFIG_, to y or m.
 func (c Config) Has(symbol string) bool { return c.built[symbol] }
 
+// SkipsInitcalls says whether initcall_blacklist= keeps the kernel from calling what it names,
+// as far as the configuration tells: it needs names (init/main.c), and those that are called
+// (include/linux/init.h, where Clang's link-time optimisation puts stubs before them).
+func (c Config) SkipsInitcalls() bool {
+	return c.Path == "" || c.Has("KALLSYMS") && !c.Has("LTO_CLANG")
+}
+
 // StateBy is [Kernel.State], and for a module that is absent looks at why: a configuration
 // that does not set the symbol that builds it has it not built. A symbol that the file does
 // not name is not set: Kconfig leaves out those whose dependencies are not met.

@@ -94,12 +94,15 @@ func featureFiles(header string) []File {
 }
 
 // copyUnit replaces the copy in one step, and takes it away where that goes wrong. The
-// draft lies beside the directory, since old versions read hidden files, too.
+// draft lies beside the directory, since old versions read hidden files, too. There is no
+// limit to its starts: reaching one would fail the path unit, and the copy would say what
+// was said then for the rest of the boot.
 func copyUnit() string {
 	const draft = "/etc/kubernetes/node-feature-discovery/.initcheck"
 	return fmt.Sprintf(`[Unit]
 Description=Hand the verdict of initcheck to node-feature-discovery
 After=initcheck.service
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot

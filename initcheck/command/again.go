@@ -14,10 +14,14 @@ func (p Program) recheck() (code int) {
 	if exists, err := p.Stamp.Exists(); err != nil || !exists {
 		return p.withoutStamp(err)
 	}
-	if p.again(notify.Recheck) {
-		return exitPass
+	if !p.again(notify.Recheck) {
+		return exitHold
 	}
-	return exitHold
+	// Another may have taken the stamp away meanwhile.
+	if exists, err := p.Stamp.Exists(); err != nil || !exists {
+		return p.withoutStamp(err)
+	}
+	return exitPass
 }
 
 // breach is what runs after a blocked module was loaded. That it refuses is for the
@@ -34,7 +38,7 @@ func (p Program) breach() (code int) {
 // what cannot be told of it is no pass.
 func (p Program) again(verb string) bool {
 	j := p.judge()
-	if j.verdict.Pass && j.verdict.Override == "" {
+	if p.isNoNews(j) {
 		return true
 	}
 	if j.verdict.Pass {
@@ -50,6 +54,16 @@ func (p Program) again(verb string) bool {
 	return j.verdict.Pass
 }
 
+// isNoNews holds for a plain pass, and for one by override that would open nothing: a gate
+// that refused stays closed, and its report stays what it is.
+func (p Program) isNoNews(j judgement) bool {
+	if !j.verdict.Pass || j.verdict.Override == "" {
+		return j.verdict.Pass
+	}
+	exists, err := p.Stamp.Exists()
+	return err == nil && !exists
+}
+
 // reportBreach tells of a breach and changes nothing else, whatever it finds.
 func (p Program) reportBreach() int {
 	defer func() {
@@ -58,7 +72,7 @@ func (p Program) reportBreach() int {
 		}
 	}()
 	j := p.judge()
-	if j.verdict.Pass && j.verdict.Override == "" {
+	if p.isNoNews(j) {
 		return exitPass
 	}
 	r := p.report(j, notify.Breach)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kerngate/kerngate/initcheck/notify"
 	"github.com/kerngate/kerngate/initcheck/policy"
+	"github.com/kerngate/kerngate/initcheck/probe"
 )
 
 const breakGlass = `ro quiet initcheck.override="ticket 4711"` + "\n"
@@ -138,6 +139,49 @@ func TestOverrideNeedsTheReport(t *testing.T) {
 		m.wantCode(refusal, verb)
 		m.wantStamp(false)
 		m.wantOutput(&m.err, "module algif_hash is loaded", "cannot write report")
+	}
+}
+
+// TestOverrideOpensNothing: a gate that refused for a fault of its own stays closed when a
+// module is loaded later, and nobody is told of a pass.
+func TestOverrideOpensNothing(t *testing.T) {
+	for _, args := range [][]string{{"breach"}, {"breach", "--report"}} {
+		m := newMachine(t)
+		m.permitting(breakGlass)
+		m.write("proc/modules", "algif_hash 1 0 - Live 0x0\n")
+		mkdir(t, filepath.Join(m.Stamp.Path, "x"))
+		m.wantCode(1, "check")
+		if err := os.RemoveAll(m.Stamp.Path); err != nil {
+			t.Fatal(err)
+		}
+		m.wantCode(0, args...)
+		m.wantStamp(false)
+		m.wantReport("refuse", "cannot remove the stamp")
+		if metrics, err := os.ReadFile(m.Notices.Metrics); err != nil || !strings.Contains(string(metrics), "initcheck_pass 0\n") || m.err.Len() > 0 {
+			t.Errorf("%q: metrics are %s, %v, stderr %q, want no pass and no word", args, metrics, err, &m.err)
+		}
+		m.wantCode(77, "recheck")
+	}
+}
+
+// TestStampTakenMeanwhile: a recheck whose stamp another takes away while it decides is no
+// pass, by override or without one.
+func TestStampTakenMeanwhile(t *testing.T) {
+	for name, modules := range map[string]string{"plain": "", "override": "algif_hash 1 0 - Live 0x0\n"} {
+		m := newMachine(t)
+		m.permitting(breakGlass)
+		m.leaveStamp()
+		m.write("proc/modules", modules)
+		uname := m.Uname
+		m.Uname = func() (probe.Uname, error) {
+			if err := m.Stamp.Remove(); err != nil {
+				t.Error(err)
+			}
+			return uname()
+		}
+		if code := m.Run([]string{"recheck"}); code != 77 || !strings.Contains(m.err.String(), "there is no stamp") {
+			t.Errorf("%s: code is %d, stderr %q, want 77 for the stamp", name, code, &m.err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
@@ -114,9 +115,14 @@ func ReadInitcalls(root fs.FS, functions []string) initcheck.Initcalls {
 // maxSymbols bounds /proc/kallsyms, which has some 10 MB.
 const maxSymbols = 256 << 20
 
+// stubPrefix opens the names of the functions that a kernel built with link-time optimisation
+// by Clang calls in place of its initcalls (__initcall_stub in include/linux/init.h). They
+// alone are what its initcall_blacklist= compares with; what they call runs all the same.
+const stubPrefix = "__initstub__"
+
 // symbols looks in /proc/kallsyms (kernel/kallsyms.c) for functions of the kernel itself. A
 // kernel without the file knows no functions by name, and its initcall_blacklist= does
-// nothing.
+// nothing. It is read to its end, since a stub may be the last.
 func symbols(root fs.FS, functions []string) initcheck.Set {
 	const name = "proc/kallsyms"
 	f, err := root.Open(name)
@@ -126,11 +132,15 @@ func symbols(root fs.FS, functions []string) initcheck.Set {
 	defer f.Close()
 	var found []string
 	lines := bufio.NewScanner(io.LimitReader(f, maxSymbols))
-	for len(found) < len(functions) && lines.Scan() {
+	for lines.Scan() {
 		// "ffffffff83a0b1c0 t algif_aead_init"; what is of a module has its name behind.
-		fields := strings.Fields(lines.Text())
-		if len(fields) == 3 && slices.Contains(functions, fields[2]) && !slices.Contains(found, fields[2]) {
-			found = append(found, fields[2])
+		_, symbol, _ := bytes.Cut(lines.Bytes(), []byte(" "))
+		_, symbol, _ = bytes.Cut(symbol, []byte(" "))
+		if bytes.HasPrefix(symbol, []byte(stubPrefix)) {
+			return initcheck.Unread("/"+name, fmt.Errorf("the kernel calls %.80s and other stubs, which have other names (CONFIG_LTO_CLANG)", symbol))
+		}
+		if i := slices.IndexFunc(functions, func(f string) bool { return f == string(symbol) }); i >= 0 {
+			found = append(found, functions[i])
 		}
 	}
 	if err := lines.Err(); err != nil {

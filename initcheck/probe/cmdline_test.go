@@ -69,6 +69,18 @@ func TestReadInitcallsUnread(t *testing.T) {
 	}
 }
 
+// TestReadInitcallsBehindStubs: what a kernel with stubs calls has other names, wherever in
+// the list the stubs show.
+func TestReadInitcallsBehindStubs(t *testing.T) {
+	const stub = "ffffffff83a0b200 T __initstub__kmod_algif_aead__321_459_algif_aead_init6\n"
+	for name, symbols := range map[string]string{"before": stub + kallsyms, "behind": kallsyms + stub} {
+		got := ReadInitcalls(tree("initcall_blacklist=algif_aead_init\n", symbols), []string{"algif_aead_init"})
+		if got.Known.Read || !strings.Contains(got.Known.Err, "calls __initstub__kmod_algif_aead__321_459_algif_aead_init6 and other stubs") {
+			t.Errorf("%s: symbols are %+v, want them not read for the stub", name, got.Known)
+		}
+	}
+}
+
 func TestReadOverride(t *testing.T) {
 	for _, c := range []struct {
 		name, cmdline, reason string
