@@ -142,18 +142,20 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 func (s *surrounding) builtIns(p profiles.Profile) ([]obstacle, error) {
 	var out []obstacle
 	for _, k := range s.kernels {
-		config, err := k.Config(s.tree)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read the configuration of kernel %s: %w", k.Release, err)
-		}
 		for _, m := range p.Modules {
-			byInitcall := slices.Contains(m.Block, profiles.BlockInitcall)
-			switch {
-			case len(m.Block) == 0 && !m.Remove || k.State(m.Name) != kernel.BuiltIn:
-			case !byInitcall:
+			if len(m.Block) == 0 && !m.Remove || k.State(m.Name) != kernel.BuiltIn {
+				continue
+			}
+			if !slices.Contains(m.Block, profiles.BlockInitcall) {
 				out = append(out, obstacle{m.Name, "it is built into kernel " + k.Release + ", where only initcall_blacklist= on its command line keeps it out",
 					"add \"initcall\" to the module's block list, or use a kernel that has it as a module or not at all"})
-			case !config.SkipsInitcalls():
+				continue
+			}
+			config, err := k.Config(s.tree)
+			if err != nil {
+				return nil, fmt.Errorf("cannot read the configuration of kernel %s: %w", k.Release, err)
+			}
+			if !config.SkipsInitcalls() {
 				out = append(out, obstacle{m.Name, "it is built into kernel " + k.Release + ", where initcall_blacklist= does not keep it out: " + config.Path + " is without KALLSYMS, or has LTO_CLANG",
 					"use a kernel that has it as a module or not at all"})
 			}
