@@ -1,7 +1,6 @@
 package command
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -101,10 +100,11 @@ func (p Program) printJSON(r notify.Report, err error, stamp, open bool) {
 		seconds := age.Seconds()
 		answer.Age = &seconds
 	}
-	enc := json.NewEncoder(p.Stdout)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(answer); err != nil {
+	data, err := notify.JSON(answer)
+	if err == nil {
+		_, err = p.Stdout.Write(data)
+	}
+	if err != nil {
 		p.complain(fmt.Errorf("cannot print status: %w", err))
 	}
 }

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"net"
@@ -68,6 +69,22 @@ func TestLine(t *testing.T) {
 				t.Errorf("Line is %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// TestJSONDrivesNoTerminal: what is not printable is escaped, and comes back as it was.
+func TestJSONDrivesNoTerminal(t *testing.T) {
+	want := "a\"b\\c\n\x1b[2J\x7f\u009b2J\u202e\U000e0041ä<\u20ac>\U0001f600"
+	data, err := JSON([]string{want})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(string(data), "\x1b\x7f\u009b\u202e\U000e0041") || !strings.Contains(string(data), "ä<€>\U0001f600") {
+		t.Errorf("JSON is %q, want what is printable as it is and nothing else", data)
+	}
+	var got []string
+	if err := json.Unmarshal(data, &got); err != nil || !slices.Equal(got, []string{want}) {
+		t.Errorf("%s comes back as %q, %v, want %q", data, got, err, want)
 	}
 }
 

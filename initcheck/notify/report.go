@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/kerngate/kerngate/initcheck"
 	"github.com/kerngate/kerngate/initcheck/policy"
@@ -176,6 +179,29 @@ func count(n int, thing string) string {
 	return strconv.Itoa(n) + " " + thing
 }
 
+// JSON encodes for files and terminals: indented, and with every character escaped that is
+// not printable. encoding/json leaves DEL, C1 and marks that turn the writing as they are.
+func JSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	var out []byte
+	for _, r := range b.String() {
+		if r == '\n' || unicode.IsPrint(r) {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return out, nil
+}
+
 // ReportFile is where the report lies.
 type ReportFile struct {
 	Path string // "/run/initcheck/report.json"
@@ -183,14 +209,11 @@ type ReportFile struct {
 
 // Write puts the report in place of the one before.
 func (f ReportFile) Write(r Report) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(r); err != nil {
+	data, err := JSON(r)
+	if err != nil {
 		return fmt.Errorf("cannot write report: %w", err)
 	}
-	if err := replace(f.Path, b.Bytes()); err != nil {
+	if err := replace(f.Path, data); err != nil {
 		return fmt.Errorf("cannot write report: %w", err)
 	}
 	return nil
