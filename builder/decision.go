@@ -246,10 +246,34 @@ func (f openFile) Stat() (fs.FileInfo, error) {
 	return nil, errors.New("the state of a file in an image is not told here")
 }
 
-// gateObstacles says which kernels the gate will refuse: all of them is an obstacle.
+// brokenGlass finds the command lines of an image that have a break-glass which the policy
+// heeds: it is for one boot, and there it would be for all.
+func (s *surrounding) brokenGlass(p profiles.Profile) ([]obstacle, error) {
+	if !p.Gate.Override {
+		return nil, nil
+	}
+	var out []obstacle
+	for _, e := range s.boot.Entries {
+		reason, given, err := probe.ReadOverride(bootView{s.tree, map[string]string{"proc/cmdline": e.CommandLine + "\n"}})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e, err)
+		}
+		if given && reason != "" {
+			out = append(out, obstacle{e.String(), fmt.Sprintf("it has initcheck.override=%q, which opens the gate in every boot whatever refuses", reason),
+				"take it off, and give it by hand at the boot that needs it"})
+		}
+	}
+	return out, nil
+}
+
+// gateObstacles says which kernels the gate will refuse: all of them is an obstacle. So is a
+// break-glass in the image.
 func (s *surrounding) gateObstacles(p profiles.Profile) (found []obstacle, warnings []string, err error) {
+	if found, err = s.brokenGlass(p); err != nil {
+		return nil, nil, err
+	}
 	if len(s.kernels) == 0 {
-		return nil, []string{"no kernel in the image: nothing is known of the one that it will run on"}, nil
+		return found, []string{"no kernel in the image: nothing is known of the one that it will run on"}, nil
 	}
 	verdicts, err := s.gate(p)
 	if err != nil {
@@ -262,9 +286,9 @@ func (s *surrounding) gateObstacles(p profiles.Profile) (found []obstacle, warni
 	}
 	passable := slices.ContainsFunc(verdicts, func(v GateVerdict) bool { return v.passable })
 	if passable || slices.Contains(p.Accept, profiles.AcceptUnbootableGate) {
-		return nil, warnings, nil
+		return found, warnings, nil
 	}
-	return []obstacle{{"kernels", "the gate would hold its units back whatever kernel of the image is started: " + strings.Join(warnings, "; "), gateAdvice(p, verdicts)}}, nil, nil
+	return append(found, obstacle{"kernels", "the gate would hold its units back whatever kernel of the image is started: " + strings.Join(warnings, "; "), gateAdvice(p, verdicts)}), nil, nil
 }
 
 func gateAdvice(p profiles.Profile, verdicts []GateVerdict) string {

@@ -143,6 +143,41 @@ func TestGateVerdict(t *testing.T) {
 	}
 }
 
+// TestBreakGlassInTheImage: what is meant for one boot must not stand in an image.
+func TestBreakGlassInTheImage(t *testing.T) {
+	const release, entry = "7.2.12", "boot/loader/entries/a.conf"
+	for _, c := range []struct {
+		name, line string
+		permit     bool
+		want       string
+	}{
+		{"permitted", "ro initcheck.override=\"ticket 4711\"", true, `/boot/loader/entries/a.conf:2: it has initcheck.override="ticket 4711", which opens the gate`},
+		{"not permitted", "ro initcheck.override=x", false, ""},
+		{"no reason", "ro initcheck.override=x initcheck.override=", true, ""},
+		{"left to init", "ro -- initcheck.override=x", true, ""},
+		{"none", "ro", true, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			files := map[string]string{entry: "linux /boot/vmlinuz-" + release + "\noptions " + c.line + "\n"}
+			p := patched(t, "")
+			p.Gate.Override = c.permit
+			v, err := builder.Verify(open(t, kernelRoot(t, release, "", "", "debian", files)).Tree(), p, "kerngate test", stubChecker)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, check := range v.Checks {
+				if text := check.What + ": " + check.Text; !check.OK && strings.Contains(text, "opens the gate in every boot") {
+					got = append(got, text)
+				}
+			}
+			if len(got) > 1 || (len(got) == 1) != (c.want != "") || !strings.HasPrefix(strings.Join(got, ""), c.want) {
+				t.Errorf("faults are %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 // TestFindings wants mitigated only where every way to load every module of the flaw is
 // closed, by which mechanism ever.
 func TestFindings(t *testing.T) {
