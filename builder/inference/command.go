@@ -65,7 +65,22 @@ func (m *matcher) run(words []string, nesting int) (*profiles.Server, error) {
 	if server, err := m.script(words[0], nesting); server != nil || err != nil {
 		return server, err
 	}
+	if s, err := m.linked(words); s != nil || err != nil {
+		return s, err
+	}
 	return m.spelledOut(words), nil
+}
+
+// linked looks at a program behind a link of another name.
+func (m *matcher) linked(words []string) (*profiles.Server, error) {
+	if !path.IsAbs(words[0]) {
+		return nil, nil
+	}
+	literal, found, err := m.follow(words[0])
+	if err != nil || !found {
+		return nil, err
+	}
+	return m.program(append([]string{literal}, words[1:]...)), nil
 }
 
 func (m *matcher) expandAll(words []string) []string {
@@ -181,8 +196,8 @@ func (m *matcher) lines(text string, nesting int) (*profiles.Server, error) {
 	return nil, nil
 }
 
-// imported is a line of Python that needs a module.
-var imported = regexp.MustCompile(`(?m)^[ \t]*(?:from|import)[ \t]+([A-Za-z0-9_.]+)`)
+// imported is a line of Python that needs a module, or several with commas between.
+var imported = regexp.MustCompile(`(?m)^[ \t]*(?:from|import)[ \t]+([A-Za-z0-9_., \t]+)`)
 
 // python looks through python -m MODULE, python -c TEXT and python SCRIPT.
 func (m *matcher) python(args []string, nesting int) (*profiles.Server, error) {
@@ -208,8 +223,14 @@ func (m *matcher) python(args []string, nesting int) (*profiles.Server, error) {
 
 func (m *matcher) imports(text string) *profiles.Server {
 	for _, found := range imported.FindAllStringSubmatch(text, maxCommands) {
-		if s := m.module(found[1]); s != nil {
-			return s
+		for name := range strings.SplitSeq(found[1], ",") {
+			words := strings.Fields(name) // import x as y, from x import y
+			if len(words) == 0 {
+				continue
+			}
+			if s := m.module(words[0]); s != nil {
+				return s
+			}
 		}
 	}
 	return nil
