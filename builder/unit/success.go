@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -13,18 +14,20 @@ import (
 	"github.com/kerngate/kerngate/builder/unitfile"
 )
 
-// refusedStatus is the re-check's exit code, as a number and by its name (systemd.exec(5),
-// "Process Exit Codes").
-const (
-	refusedStatus = 77
-	refusedName   = "NOPERM"
-)
+// refusals are the exit codes of a re-check that did not say yes, by number and name
+// (systemd.exec(5), "Process Exit Codes"): it refused; it broke down, for want of memory for
+// instance, where Go's runtime ends a program with 2; it could not be started.
+var refusals = map[uint64]string{77: "NOPERM", 2: "INVALIDARGUMENT", 203: "EXEC"}
 
 // isRefused says whether a word of SuccessExitStatus= stands for a refusal. Numbers may be
 // written as in C, with base and sign (safe_atou in systemd's src/basic/parse-util.c).
 func isRefused(word string) bool {
 	code, err := strconv.ParseUint(strings.TrimPrefix(word, "+"), 0, 8)
-	return word == refusedName || err == nil && code == refusedStatus
+	if err != nil {
+		return slices.Contains(slices.Collect(maps.Values(refusals)), word)
+	}
+	_, found := refusals[code]
+	return found
 }
 
 // successLine finds the line that makes a refusal of the re-check count as success,

@@ -257,6 +257,8 @@ func TestConflicts(t *testing.T) {
 		{"refusal counts as success in hexadecimal digits", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=0x4D\n", `lets the unit start although the gate of vllm.service refused`},
 		{"refusal counts as success in octal digits", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=+0115\n", `lets the unit start although the gate of vllm.service refused`},
 		{"refusal counts as success in quotes", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=\"77\"\n", `lets the unit start although the gate of vllm.service refused`},
+		{"a re-check that breaks down counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=2\n", `lets the unit start although the gate of vllm.service refused`},
+		{"a re-check that cannot start counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=143 EXEC\n", `lets the unit start although the gate of vllm.service refused`},
 		{"refusal counts as success around a comment", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=1 \\\n# and\n77\n", `lets the unit start although the gate of vllm.service refused`},
 		{"watcher never fails", "etc/systemd/system/service.d/x.conf", "[Service]\nSuccessExitStatus=1\n", `its line "SuccessExitStatus=1" changes what a breach does`},
 		{"watcher is skipped", "etc/systemd/system/service.d/x.conf", "[Unit]\nConditionPathExists=/no\n", `its line "ConditionPathExists=/no" changes what a breach does`},
