@@ -193,6 +193,7 @@ func failing(n int, then error) builder.CheckerSource {
 // TestFailureChangesNothing makes builds fail at each point that asks for the
 // checker: planning, planning on the copy, verifying.
 func TestFailureChangesNothing(t *testing.T) {
+	t.Parallel()
 	sources := map[string]func() builder.CheckerSource{
 		"no checker at all":                  func() builder.CheckerSource { return failing(0, errors.New("gone")) },
 		"checker gone after the first plan":  func() builder.CheckerSource { return failing(1, errors.New("gone")) },
@@ -252,6 +253,7 @@ func TestFailureChangesNothing(t *testing.T) {
 
 // TestInterruptLeavesNothing interrupts builds at every step that they name.
 func TestInterruptLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"copy", "edit", "verify"} {
 		t.Run("disk/"+step, func(t *testing.T) {
 			disk := newDisk(t)
@@ -427,6 +429,7 @@ func TestSameInputSameBytes(t *testing.T) {
 
 // TestVerifyFindsEveryDamage breaks each thing that a build wrote, one at a time.
 func TestVerifyFindsEveryDamage(t *testing.T) {
+	t.Parallel()
 	root := newRoot(t)
 	r := request(t, root, "")
 	// Each file is damaged in three ways and all are read each time: few units will do.

@@ -164,6 +164,7 @@ func TestProfilesInTurn(t *testing.T) {
 // TestLinksInTheTree: links in the image lead what is written to other places; two
 // paths may end in one.
 func TestLinksInTheTree(t *testing.T) {
+	t.Parallel()
 	const units = "usr/lib/systemd/system/"
 	cases := map[string]struct {
 		link, target, make string

@@ -105,6 +105,7 @@ func TestRevertIsTheInverse(t *testing.T) {
 		for _, profile := range profiles.Names() {
 			runs++
 			t.Run(name+"/"+profile, func(t *testing.T) {
+				t.Parallel()
 				r := request(t, fixture(t), "")
 				r.Profile = load(t, profile)
 				before := dumpTarget(t, r.Target)

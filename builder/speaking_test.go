@@ -26,6 +26,7 @@ var channels = []string{
 // TestChannels lays all channels into targets, wants them to conform, and out again: by
 // a profile that asks for none, and by revert.
 func TestChannels(t *testing.T) {
+	t.Parallel()
 	for name, fixture := range map[string]func(*testing.T) string{"tree": newRoot, "disk": func(t *testing.T) string {
 		root := newRoot(t)
 		mkdir(t, root, "srv/textfiles")
