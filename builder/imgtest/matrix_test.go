@@ -124,11 +124,12 @@ func wantCell(state, starter, systemd string) (matrixOutcome, int) {
 type matrixTable struct {
 	ran   map[string]bool     // "STATE STARTER" to whether the stand-in ran
 	notes map[string][]string // by state
+	early map[string][]string // those of the first round, by state
 }
 
 // parseMatrix reads the lines between the marks, and the end mark, which has their number.
 func parseMatrix(lines []string, end string) (matrixTable, error) {
-	table := matrixTable{ran: map[string]bool{}, notes: map[string][]string{}}
+	table := matrixTable{ran: map[string]bool{}, notes: map[string][]string{}, early: map[string][]string{}}
 	for _, line := range lines {
 		if why, failed := strings.CutPrefix(line, "@@ERROR gate-matrix "); failed {
 			return table, errors.New("the program in the guest gave up: " + why)
@@ -155,9 +156,11 @@ func (m matrixTable) add(line string) error {
 		m.ran[cell] = words[2] == "ran"
 	case kind == "NOTE" && len(words) > 1:
 		m.notes[words[0]] = append(m.notes[words[0]], strings.TrimPrefix(rest, words[0]+" "))
+	case kind == "EARLY" && len(words) > 1:
+		m.early[words[0]] = append(m.early[words[0]], strings.TrimPrefix(rest, words[0]+" "))
 	case kind == "TIME" && len(words) == 2:
 	default:
-		return fmt.Errorf("line is %q, want a CELL, a NOTE or a TIME", line)
+		return fmt.Errorf("line is %q, want a CELL, a NOTE, an EARLY or a TIME", line)
 	}
 	return nil
 }
@@ -179,7 +182,8 @@ func (m matrixTable) compare(systemd string, states []matrixState) (count matrix
 			case !found:
 				wrong = append(wrong, cell+": not measured")
 			case ran != want.ran():
-				wrong = append(wrong, fmt.Sprintf("%s: ran is %v, want it %s", cell, ran, want))
+				seen := slices.Concat(m.early[state.name], m.notes[state.name])
+				wrong = append(wrong, fmt.Sprintf("%s: ran is %v, want it %s\n\t%s", cell, ran, want, strings.Join(seen, "\n\t")))
 			default:
 				count[want]++
 			}
@@ -325,7 +329,7 @@ func TestParseMatrix(t *testing.T) {
 		end     string
 		wantErr string
 	}{
-		"whole":         {lines: []string{"CELL passes manual ran", "NOTE passes show: pass", "TIME passes 3.1"}, end: "@@END gate-matrix 3"},
+		"whole":         {lines: []string{"EARLY passes show: pass", "CELL passes manual ran", "NOTE passes show: pass", "TIME passes 3.1"}, end: "@@END gate-matrix 4"},
 		"line is lost":  {lines: []string{"CELL passes manual ran"}, end: "@@END gate-matrix 2", wantErr: `ends with "@@END gate-matrix 2", want "@@END gate-matrix 1"`},
 		"no cells":      {lines: []string{"NOTE passes show: pass"}, end: "@@END gate-matrix 1", wantErr: "table with 0 cells"},
 		"gave up":       {lines: []string{"@@ERROR gate-matrix no state is called x"}, end: "@@END gate-matrix 0", wantErr: "gave up: no state is called x"},

@@ -6,6 +6,7 @@
 //
 //	@@BEGIN gate-matrix
 //	CELL STATE STARTER ran|held
+//	EARLY STATE WHERE: TEXT
 //	NOTE STATE WHERE: TEXT
 //	TIME STATE SECONDS
 //	@@END gate-matrix LINES
@@ -13,7 +14,8 @@
 // A stand-in runs if its main program runs: that leaves a line in a file. Nothing else
 // counts, neither exit codes nor the states of units. A note is what the state's
 // refusal looks like to somebody who asks: the status of the gate, what systemctl start
-// said, the journal.
+// said, the journal. An early one is of the first round, and only for whoever looks for a
+// fault.
 //
 // In each state there are two rounds. In the first the gate has passed and stand-ins
 // are up; then the state sets in, one of them is killed, and a socket that listens gets

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,9 +62,11 @@ func (g *guest) measure(s state) (lines []string, err error) {
 		if err := g.settle(); err != nil {
 			return nil, err
 		}
-		if !round.first {
-			lines = append(lines, g.notes(s)...)
+		kind := "NOTE"
+		if round.first {
+			kind = "EARLY"
 		}
+		lines = append(lines, g.notes(kind, s)...)
 		// The marks are read last, which gives a late starter the most time.
 		for _, starter := range starters {
 			if starter.first == round.first {
@@ -96,6 +99,10 @@ func processes(unit string) []string {
 // whileUp is the first round: the gate has passed, a stand-in runs and a socket
 // listens; the state sets in, the one crashes and the other gets a connection.
 func (g *guest) whileUp(s state) error {
+	g.said = nil
+	if _, err := g.cursor(); err != nil {
+		return err
+	}
 	up := []string{"llama-server.service", "local-ai.socket"}
 	if err := g.must("systemctl", append([]string{"start"}, up...)...); err != nil {
 		return fmt.Errorf("%w: %s", err, g.status("initcheck.service"))
@@ -234,24 +241,37 @@ func (g *guest) settle() error {
 	}
 }
 
-// moving tells what is on its way: a job, a unit that is to be restarted, which has no
-// job meanwhile, a socket that has a connection and has not yet started its unit or
-// given up, a stand-in that is about to leave its mark.
+// moving tells what is on its way: a job, or a stand-in that is neither up nor down.
 func moving() string {
-	const restarted = "llama-server.service"
 	if jobs := command("systemctl", "list-jobs", "--no-legend", "--no-pager"); strings.Contains(jobs, " ") && !strings.HasPrefix(jobs, "No jobs") {
 		return jobs
 	}
-	if jobs := asUser("systemctl", "--user", "list-jobs", "--no-legend", "--no-pager"); strings.Contains(jobs, userUnit) {
-		return jobs
+	const show, properties = "show", "--property=Id,Job,ActiveState,MainPID"
+	if why := unsettled(command("systemctl", append([]string{show, properties}, standIns()...)...)); why != "" {
+		return why
 	}
-	if properties := command("systemctl", "show", "-p", "ActiveState", restarted); strings.Contains(properties, "activating") {
-		return restarted + " " + properties
-	}
-	programs, _ := filepath.Glob("/proc/[0-9]*/cmdline") // a process that has gone has left its mark
-	for _, name := range programs {
-		if text, err := os.ReadFile(name); err == nil && strings.Contains(string(text), marks) {
-			return strings.ReplaceAll(string(text), "\x00", " ")
+	return unsettled(asUser("systemctl", "--user", show, properties, userUnit))
+}
+
+// unsettled finds in the answer of systemctl show a unit with a job, one on its way up or
+// down, which while it waits for a restart has no job, and one whose main process has not
+// left its mark: systemd takes a simple service for started before its program runs, and
+// from 255 on another program is in its place until then.
+func unsettled(shown string) string {
+	units := strings.Split(strings.TrimSpace(shown), "\n\n")
+	for _, unit := range units {
+		value := map[string]string{}
+		for line := range strings.Lines(unit) {
+			name, v, _ := strings.Cut(strings.TrimSpace(line), "=")
+			value[name] = v
+		}
+		main := value["MainPID"]
+		switch {
+		case value["Id"] == "":
+			return "systemctl show: " + shown
+		case value["Job"] != "" && value["Job"] != "0", strings.HasSuffix(value["ActiveState"], "activating"),
+			main != "" && main != "0" && !slices.Contains(processes(value["Id"]), main):
+			return strings.Join(strings.Fields(unit), " ")
 		}
 	}
 	return ""

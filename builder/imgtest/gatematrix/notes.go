@@ -26,10 +26,10 @@ func (g *guest) cursor() (string, error) {
 
 // notes are what somebody sees who asks why nothing runs: the status of the gate and
 // of the unit that was started by hand, what systemctl said, and the journal.
-func (g *guest) notes(s state) []string {
+func (g *guest) notes(kind string, s state) []string {
 	var out []string
 	note := func(where, text string) {
-		line := fmt.Sprintf("NOTE %s %s: %.*s", s.name, where, maxNote, strings.TrimSpace(text))
+		line := fmt.Sprintf("%s %s %s: %.*s", kind, s.name, where, maxNote, strings.TrimSpace(text))
 		if !slices.Contains(out, line) && len(out) < maxNotes {
 			out = append(out, line)
 		}

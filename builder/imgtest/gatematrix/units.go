@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Where things are. All but the units lie on the root, because /run is what some
@@ -84,6 +85,17 @@ var starters = []struct {
 	{"socket-ungated", "lemond.service", 1, false},
 	{"ignore-dependencies", "triton.service", 1, false},
 	{"user", userUnit, 1, false},
+}
+
+// standIns are the units of the starters that the system's manager runs.
+func standIns() []string {
+	var units []string
+	for _, s := range starters {
+		if s.unit != userUnit && !slices.Contains(units, s.unit) {
+			units = append(units, s.unit)
+		}
+	}
+	return units
 }
 
 // layDown writes the units and the directories that they need.
