@@ -3,6 +3,7 @@
 package imgtest
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,13 +28,29 @@ ExecStart=/usr/local/sbin/gatematrix
 // devices.
 const matrixFstab = "LABEL=root / ext4 errors=remount-ro 0 1\n"
 
-// matrixImage is one for each version of systemd.
-type matrixImage struct{ systemd, image, kernel string }
+// matrixImage is one for each version of systemd. Debian testing moves on: there a later
+// version has to come out like the one that the tables name.
+type matrixImage struct {
+	systemd, image, kernel string
+	moves                  bool
+}
 
 var matrixImages = []matrixImage{
-	{"252", "bookworm", Newest},
-	{"257", "trixie-grub", "6.12"},
-	{"262", "forky", Newest},
+	{systemd: "252", image: "bookworm", kernel: Newest},
+	{systemd: "257", image: "trixie-grub", kernel: "6.12"},
+	{systemd: "262", image: "forky", kernel: Newest, moves: true},
+}
+
+// is tells whether a report's version, "262 (262-1)", is that of the image.
+func (m matrixImage) is(version string) bool {
+	got, want := 0, 0
+	if _, err := fmt.Sscanf(version, "%d", &got); err != nil {
+		return false
+	}
+	if _, err := fmt.Sscanf(m.systemd, "%d", &want); err != nil {
+		return false
+	}
+	return got == want || m.moves && got > want
 }
 
 // TestBootMatrix runs all states and starters in one boot for each version of systemd.
@@ -182,7 +199,7 @@ func matrixOf(t *testing.T, d matrixDisk, m matrixImage, arguments ...string) ma
 	t.Helper()
 	start := time.Now()
 	machine, report := d.boot(t, arguments...)
-	if !strings.HasPrefix(report.Systemd, m.systemd+" ") {
+	if !m.is(report.Systemd) {
 		t.Fatalf("image %s has systemd %q, want %s", m.image, report.Systemd, m.systemd)
 	}
 	if report.Units["vllm.service"] != "active" || report.Units["initcheck.service"] != "active" {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -57,12 +58,12 @@ func TestBootRehearse(t *testing.T) {
 		verdict  string
 		unit     string
 		line     string // on the kernel's command line
-		systemd  string
+		systemd  string // pattern; Debian testing moves on
 	}{
-		"passes":                        {image: "forky", accept: []string{"external-cmdline"}, verdict: Pass, unit: Running, line: "root=/dev/vda2", systemd: "262"},
+		"passes":                        {image: "forky", accept: []string{"external-cmdline"}, verdict: Pass, unit: Running, line: "root=/dev/vda2", systemd: "26[2-9]"},
 		"refuses":                       {image: "bookworm", accept: []string{"external-cmdline"}, kernel: "6.1", expect: Refuse, verdict: Refuse, unit: HeldBack, systemd: "252"},
-		"entry of systemd-boot":         {image: "forky-sdboot", verdict: Pass, unit: Running, line: "module_blacklist=af_alg", systemd: "262"},
-		"through systemd-boot":          {image: "forky-sdboot", firmware: true, verdict: Pass, unit: Running, systemd: "262"},
+		"entry of systemd-boot":         {image: "forky-sdboot", verdict: Pass, unit: Running, line: "module_blacklist=af_alg", systemd: "26[2-9]"},
+		"through systemd-boot":          {image: "forky-sdboot", firmware: true, verdict: Pass, unit: Running, systemd: "26[2-9]"},
 		"through GRUB, with quiet":      {image: "trixie-grub", accept: []string{"unbootable-gate"}, firmware: true, expect: Refuse, verdict: Refuse, unit: HeldBack, systemd: "257"},
 		"entry of GRUB, a /boot volume": {image: "trixie-grub", accept: []string{"unbootable-gate"}, expect: Refuse, verdict: Refuse, unit: HeldBack, line: "module_blacklist=af_alg", systemd: "257"},
 	}
@@ -81,7 +82,7 @@ func TestBootRehearse(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("verdict after %.0f s, all after %.0f s", r.SecondsToVerdict, time.Since(start).Seconds())
-			if r.Verdict != test.verdict || r.Source != "report" || !r.AsExpected || r.Systemd != test.systemd {
+			if r.Verdict != test.verdict || r.Source != "report" || !r.AsExpected || !regexp.MustCompile("^"+test.systemd+"$").MatchString(r.Systemd) {
 				t.Errorf("verdict %s from %s, cause %q, systemd %s; want %s, %s\n%s", r.Verdict, r.Source, r.Cause, r.Systemd, test.verdict, test.systemd, &console)
 			}
 			r.Expect = map[string]string{Pass: Refuse, Refuse: Pass}[r.Verdict]
