@@ -83,6 +83,7 @@ func showProfile(u *ui, p profiles.Profile) {
 	u.printf("closes    %s\n", orNone(strings.Join(p.CVEs(), ", ")))
 	u.printf("floor     %s\n", orNone(p.Kernel.Floor))
 	showKernel(u, p.Kernel)
+	showPin(u, p.Kernel.Pin)
 	for _, m := range p.Modules {
 		block := orNone(joined(m.Block))
 		if m.Remove {
@@ -105,6 +106,19 @@ func showGate(u *ui, g profiles.Gate) {
 	for _, unit := range g.Units {
 		u.printf("unit      %s\n", unit)
 	}
+	for _, unit := range g.Except {
+		u.printf("except    %s\n", unit)
+	}
+}
+
+// showPin shows which kernels package managers may bring and boot loaders start.
+func showPin(u *ui, p profiles.Pin) {
+	pin := orDefault(p.Mode, profiles.PinNone)
+	if p.Ceiling != "" {
+		pin += ", below " + p.Ceiling
+	}
+	u.printf("pin       %s\n", pin)
+	u.printf("boot menu %s\n", orDefault(p.BootBelowFloor, profiles.BootKeep))
 }
 
 // showReport shows who is told, if anybody is.

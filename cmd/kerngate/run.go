@@ -22,8 +22,8 @@ import (
 
 // Exit codes. They are part of the interface: README.md lists them.
 const (
-	exitOK      = 0 // done, or the target conforms
-	exitNot     = 1 // the target does not conform, or there is nothing to revert
+	exitOK      = 0 // done, or yes
+	exitNot     = 1 // no: the target does not conform, the gate decides otherwise, there are findings, there is nothing to revert
 	exitUsage   = 2 // the command line is wrong
 	exitError   = 3 // an error; the message says so in the rare case that something was changed
 	exitChanges = 4 // plan --exit-code: there is something to change
@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	started := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var code exit
 	if u.err != nil && (err == nil || errors.As(err, &code)) {
 		err = fmt.Errorf("%w: %w", errReport, u.err)
@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &code):
 		return int(code)
 	case !started || errors.As(err, &usage):
-		u.fail(adviseUsage(err))
+		u.fail(adviseUsage(cmd, err))
 		return exitUsage
 	default:
 		u.fail(advise(err))
@@ -76,12 +76,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // adviseUsage adds a hint to an error about the command line that brings none.
-func adviseUsage(err error) error {
+func adviseUsage(cmd *cobra.Command, err error) error {
 	var has interface{ Hint() string }
 	if errors.As(err, &has) {
 		return err
 	}
-	return &hinted{err, "kerngate --help lists verbs and flags"}
+	return &hinted{err, cmd.CommandPath() + " --help shows how it is used"}
 }
 
 // hinted adds a hint to an error that brings none.
@@ -135,8 +135,9 @@ func newRoot(u *ui) *cobra.Command {
 or a network. It blocks kernel modules and installs a boot gate that keeps LLM
 inference services from starting on a kernel that the profile refuses.
 
-Exit codes: 0 done, or the target conforms; 1 it does not conform, or there is nothing
-to revert; 2 usage; 3 error, nothing was changed; 4 there are changes (plan --exit-code).`,
+Exit codes: 0 done, or yes; 1 no (verify, rehearse, profile lint, advisories age), or
+there is nothing to revert; 2 usage; 3 error, nothing was changed unless the message says
+so; 4 there are changes (plan --exit-code).`,
 		Example: `  kerngate inspect disk.raw
   kerngate plan --profile llm-node disk.raw
   kerngate apply --profile llm-node -o hardened.raw disk.raw
