@@ -23,6 +23,7 @@
 //	[kernel.pin]                            # keep the package manager in the range
 //	mode = "floor"                          # "none", the default; "floor", "branch" or "exact"
 //	ceiling = "8.0"                         # the first release that is not allowed any more
+//	boot_below_floor = "demote"             # "keep", the default; "demote" or "remove": the boot menu
 //
 //	[[module]]
 //	name = "rds*"                           # a known module, or a glob of * and ? over them
@@ -64,6 +65,9 @@
 // above the floor. A kernel that nobody's word covers is unknown: of somebody's own
 // make, live patched, or of a distribution whose stream the table does not have.
 //
+// pin keeps package managers and boot loaders with kernels that the gate lets through; see
+// [Pin].
+//
 // units names the services and sockets that the checker holds back: exact names,
 // templates (my-model@.service) and prefixes (my-model-.service, which stands for every
 // my-model-….service, see systemd.unit(5)). The builder refuses an image with an inference
@@ -95,8 +99,8 @@
 // the highest floor, every module, every block and refuse_if of a module, every unit,
 // every advisory, the smallest max_age, and remove = true, recheck = "start", harden = true
 // and boot_assessment = true if any file says it; breach = "stop" before "report" before
-// "ignore", on_refuse = "poweroff" before "reboot" before "block". override = true holds
-// only if no file says false. accept_fixed, accept_mitigated, unknown = "pass" and stale = "warn" hold only if no
+// "ignore", on_refuse = "poweroff" before "reboot" before "block"; of pins the later word and
+// the lower ceiling. override = true holds only if no file says false. accept_fixed, accept_mitigated, unknown = "pass" and stale = "warn" hold only if no
 // file that they are about lacks them. So a file can add to what it
 // extends and cannot take from it, not even by saying less: refuse_if = ["loaded"] on a
 // module that the other file refuses as builtin too leaves both. To weaken a profile,

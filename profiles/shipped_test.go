@@ -179,19 +179,8 @@ func TestPackageCommentExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range schema {
-		if !strings.Contains(examples[0], f.key) {
-			t.Errorf("the example does not show the key %s", f.key)
-		}
-		for _, inner := range f.fields {
-			shown := inner.key + " = "
-			if inner.kind == kindTable {
-				shown = "[" + f.key + "." + inner.key + "]"
-			}
-			if !strings.Contains(examples[0], shown) {
-				t.Errorf("the example does not show the key %s.%s", f.key, inner.key)
-			}
-		}
+	if missing := notShown(examples[0], schema, ""); len(missing) > 0 {
+		t.Errorf("the example does not show the keys %q", missing)
 	}
 	if p.Kernel.Floor != "7.0.10" || len(p.Modules) != 8+3+3 {
 		t.Errorf("floor %q and %d modules, want 7.0.10 and 14", p.Kernel.Floor, len(p.Modules))

@@ -12,10 +12,11 @@ func newRecover(u *ui) *cobra.Command {
 	return &cobra.Command{
 		Use:   "recover IMAGE",
 		Short: "Take back an edit in place that was interrupted",
-		Long: `recover brings an image back to what it was before an apply --in-place that was
-interrupted, from the undo journal IMAGE.kerngate-undo, a block device from that in
-$XDG_STATE_HOME/kerngate or /var/lib/kerngate. Without a journal there is nothing to do. A journal that is damaged or belongs to another image is an error and
-changes nothing. An interrupted recover can be run again.`,
+		Long: `recover brings an image back to what it was before an edit --in-place (apply, revert)
+that was interrupted, from the undo journal IMAGE.kerngate-undo, a block device from that
+in $XDG_STATE_HOME/kerngate or /var/lib/kerngate. Without a journal there is nothing to do.
+A journal that is damaged or belongs to another image is an error and changes nothing. An
+interrupted recover can be run again.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			outcome, err := image.Recover(args[0])
