@@ -28,10 +28,15 @@ const (
 )
 
 func main() {
+	os.Exit(program().Run(os.Args[1:]))
+}
+
+// program is the checker on the real system.
+func program() command.Program {
 	// A unit's stderr may be a socket whose reader has gone. Without this the first
 	// line of a refusal would end the program, before its reason is in any log.
 	signal.Ignore(syscall.SIGPIPE)
-	program := command.Program{
+	return command.Program{
 		Version:      programVersion(),
 		Policy:       policy.File,
 		Root:         os.DirFS("/"),
@@ -47,9 +52,18 @@ func main() {
 		Now:          time.Now,
 		Stdout:       os.Stdout,
 		Stderr:       os.Stderr,
+
+		Catch:           catchEnds,
+		StderrIsJournal: stderrIsJournal(),
 	}
-	program.StderrIsJournal = stderrIsJournal()
-	os.Exit(program.Run(os.Args[1:]))
+}
+
+// catchEnds catches what would end the program. SIGKILL nobody catches, and what comes
+// before Go's runtime has started ends it as well.
+func catchEnds() <-chan os.Signal {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	return told
 }
 
 // stderrIsJournal compares stderr with what systemd says it connected to the journal:

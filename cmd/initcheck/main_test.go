@@ -1,18 +1,25 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"debug/elf"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
+
 	"github.com/kerngate/kerngate/builder/unit"
+	"github.com/kerngate/kerngate/initcheck/notify"
 )
 
 // sizeBudget is what the stripped checker may weigh: it is read from disk at each
@@ -139,6 +146,101 @@ func TestReaderGone(t *testing.T) {
 	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 2 {
 		t.Errorf("with a reader that is gone the program ended with %q, want exit status 2", cmd.ProcessState)
 	}
+}
+
+// endIn and endVerb tell a checker that is to be ended where to write and what to do; they
+// are empty in a test of its own.
+const endIn, endVerb = "INITCHECK_TEST_RUN", "INITCHECK_TEST_VERB"
+
+// hungFS says when it is read, and hangs.
+type hungFS struct{}
+
+func (hungFS) Open(string) (fs.File, error) {
+	fmt.Println("reading")
+	select {}
+}
+
+// TestHungChecker is no test but the checker that TestToldToEnd ends.
+func TestHungChecker(t *testing.T) {
+	run := os.Getenv(endIn)
+	if run == "" {
+		return
+	}
+	p := program()
+	p.Root, p.Deadline = hungFS{}, time.Hour
+	p.Stamp.Path, p.Report.Path, p.Kmsg.Path = filepath.Join(run, "pass"), filepath.Join(run, "report.json"), os.DevNull
+	p.Notices = notify.Notices{Metrics: filepath.Join(run, "metrics"), Features: filepath.Join(run, "features"), Motd: filepath.Join(run, "motd")}
+	p.Journal.Send = func(string, journal.Priority, map[string]string) error { return nil }
+	os.Exit(p.Run(strings.Fields(os.Getenv(endVerb))))
+}
+
+// TestToldToEnd sends signals to the program while it reads: what decides refuses, and the
+// rest ends of them.
+func TestToldToEnd(t *testing.T) {
+	const byIt = -1 // as os.ProcessState says it
+	for _, c := range []struct {
+		verb  string
+		code  int
+		stamp bool
+	}{
+		{"check", 1, false},
+		{"recheck", 77, true},
+		{"breach", 1, false},
+		{"breach --report", byIt, true},
+		{"explain", byIt, true},
+	} {
+		signals := []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+		if c.code == byIt {
+			signals = signals[:1] // a shell may have had the others ignored
+		}
+		for _, signal := range signals {
+			t.Run(c.verb+" "+signal.String(), func(t *testing.T) {
+				stamp := notify.Stamp{Path: filepath.Join(t.TempDir(), "initcheck", "pass")}
+				if err := stamp.Create(notify.Report{Verdict: "pass"}); err != nil {
+					t.Fatal(err)
+				}
+				said, ended := endHung(t, filepath.Dir(stamp.Path), c.verb, signal)
+				if ended.ExitCode() != c.code {
+					t.Errorf("the checker ended with %q, want exit code %d; it said\n%s", ended, c.code, said)
+				}
+				if line := "told to end (" + signal.String() + ")"; c.code != byIt && !strings.Contains(said, line) {
+					t.Errorf("the checker said %q, want %q", said, line)
+				}
+				if exists, err := stamp.Exists(); exists != c.stamp || err != nil {
+					t.Errorf("stamp exists is %v (%v), want %v", exists, err, c.stamp)
+				}
+			})
+		}
+	}
+}
+
+// endHung runs a checker that hangs, sends it a signal when it reads, and gives what it
+// said and how it ended.
+func endHung(t *testing.T, run, verb string, signal syscall.Signal) (said string, ended *os.ProcessState) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestHungChecker$")
+	cmd.Env = append(os.Environ(), endIn+"="+run, endVerb+"="+verb)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "reading\n" {
+		t.Fatalf("the checker says %q (%v), want that it reads", line, err)
+	}
+	if err := cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) {
+		t.Fatalf("the checker ended with %v, want a code or a signal", err)
+	}
+	return stderr.String(), cmd.ProcessState
 }
 
 func goTool(t *testing.T, arch string, args ...string) string {

@@ -9,12 +9,21 @@ import (
 
 // recheck is what a gated unit runs before it starts. It is silent on a plain pass, since
 // it runs often.
+//
+// Told to end it holds back its own unit alone: whoever stops a unit that is starting, or a
+// time limit of the unit, tells nothing of the kernel. Every other start decides anew.
 func (p Program) recheck() (code int) {
 	defer p.refuseOnPanic(&code, exitHold)
+	told := p.Catch()
 	if exists, err := p.Stamp.Exists(); err != nil || !exists {
 		return p.withoutStamp(err)
 	}
-	if !p.again(notify.Recheck) {
+	j := p.judge(told)
+	if j.ended != nil {
+		p.complain(fmt.Errorf("refuse: %w; this unit does not start", j.ended))
+		return exitHold
+	}
+	if !p.again(j, notify.Recheck) {
 		return exitHold
 	}
 	// Another may have taken the stamp away meanwhile.
@@ -25,19 +34,19 @@ func (p Program) recheck() (code int) {
 }
 
 // breach is what runs after a blocked module was loaded. That it refuses is for the
-// service manager to act on, which stops the gate.
+// service manager to act on, which stops the gate, and so also if it is told to end: the
+// stamp of a gate that is stopped must go.
 func (p Program) breach() (code int) {
 	defer p.refuseOnPanic(&code, exitRefuse)
-	if p.again(notify.Breach) {
+	if p.again(p.judge(p.Catch()), notify.Breach) {
 		return exitPass
 	}
 	return exitRefuse
 }
 
-// again decides once more. It can only take the stamp away. A pass by override is told, and
-// what cannot be told of it is no pass.
-func (p Program) again(verb string) bool {
-	j := p.judge()
+// again acts on a verdict after the gate's. It can only take the stamp away. A pass by
+// override is told, and what cannot be told of it is no pass.
+func (p Program) again(j judgement, verb string) bool {
 	if p.isNoNews(j) {
 		return true
 	}
@@ -71,7 +80,7 @@ func (p Program) reportBreach() int {
 			fmt.Fprintf(p.Stderr, "initcheck: breach: internal error: %v; reported only\n", cause)
 		}
 	}()
-	j := p.judge()
+	j := p.judge(nil)
 	if p.isNoNews(j) {
 		return exitPass
 	}

@@ -5,7 +5,8 @@
 // check is the gate: it removes the stamp, decides, and sets the stamp only on
 // pass. recheck runs before each start of a gated unit and can only take the
 // stamp away; so can breach, which runs when a blocked module was loaded. All refuse
-// on every error of their own, and on a panic.
+// on every error of their own, on a panic, and when a signal tells them to end before
+// they have decided.
 package command
 
 import (
@@ -14,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -68,6 +70,11 @@ type Program struct {
 	Journal notify.Journal
 	Manager notify.Manager
 	Notices notify.Notices
+
+	// Catch keeps the signals that would end the process from ending it, and gives them
+	// from now on; those that only show and report let them. Of a unit with
+	// SuccessExitStatus=SIGTERM systemd takes a re-check that dies of SIGTERM for a pass.
+	Catch func() <-chan os.Signal
 
 	Deadline     time.Duration // for reading and deciding; refuse when it is over
 	TellDeadline time.Duration // for the logs; go on without them when it is over
@@ -143,10 +150,11 @@ func (p Program) misused(format string, args ...any) int {
 // check is what the gate runs.
 func (p Program) check() (code int) {
 	defer p.refuseOnPanic(&code, exitRefuse)
+	told := p.Catch()
 	// What an earlier run left must tell nobody of a pass, should this one be killed.
 	removed := p.Stamp.Remove()
 	p.complain(p.forget())
-	j := p.judge()
+	j := p.judge(told)
 	if removed != nil {
 		j.verdict = j.verdict.Add(fault("stamp", removed))
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -77,6 +78,7 @@ func newMachine(t *testing.T) *machine {
 			return nil
 		}},
 		Manager:      notify.Manager{Notify: func(state string) error { m.states = append(m.states, state); return nil }},
+		Catch:        func() <-chan os.Signal { return nil },
 		Deadline:     10 * time.Second,
 		TellDeadline: 10 * time.Second,
 		Now:          func() time.Time { return time.Date(2026, 11, 22, 1, 2, 3, 4, time.UTC) },
@@ -267,6 +269,47 @@ func TestRefuse(t *testing.T) {
 				m.wantCode(1, "status")
 			})
 		}
+	}
+}
+
+// TestToldToEnd: a signal that comes while a read hangs is a refusal. That of a re-check
+// holds back one unit and touches nothing.
+func TestToldToEnd(t *testing.T) {
+	const why = "told to end (terminated) before the facts were read"
+	for verb := range refusals {
+		t.Run(verb, func(t *testing.T) {
+			m := newMachine(t)
+			m.wantCode(0, "check")
+			m.Root, m.Deadline = hangFS{}, time.Hour
+			told := make(chan os.Signal, 1)
+			told <- syscall.SIGTERM
+			m.Catch = func() <-chan os.Signal { return told }
+			m.wantCode(refusals[verb], verb)
+			if verb == "recheck" {
+				if want := "initcheck: refuse: " + why + "; this unit does not start\n"; m.err.String() != want {
+					t.Errorf("stderr is %q, want %q", &m.err, want)
+				}
+				m.wantStamp(true)
+				m.wantReport("pass", "")
+				m.wantLeft("features initcheck.prom pass report.json")
+				return
+			}
+			head, tail := lineOf(verb)
+			m.wantOutput(&m.err, head+why+"; "+tail)
+			m.wantStamp(false)
+			m.wantReport("refuse", why)
+			m.wantInFile(m.Notices.Metrics, "initcheck_pass 0\n")
+		})
+	}
+}
+
+// TestSignalsAreLeftAlone by what decides nothing.
+func TestSignalsAreLeftAlone(t *testing.T) {
+	m := newMachine(t)
+	m.wantCode(0, "check")
+	m.Catch = func() <-chan os.Signal { t.Error("signals are caught"); return nil }
+	for _, args := range [][]string{{"breach", "--report"}, {"status"}, {"explain"}, {"version"}, {"help"}} {
+		m.wantCode(0, args...)
 	}
 }
 

@@ -18,7 +18,7 @@ func notNeeded(reason string) string {
 // explain decides as check does and shows it rule by rule, with what would change each. It
 // touches neither stamp nor report.
 func (p Program) explain() int {
-	j := p.judge()
+	j := p.judge(nil)
 	var b strings.Builder
 	r := p.report(j, "explain")
 	line := func(name, value string) {

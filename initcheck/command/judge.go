@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -21,11 +22,13 @@ type judgement struct {
 	boot      probe.Boot
 	reason    string // of a break-glass that is heeded, needed or not; empty: there is none
 	unheeded  string // why a break-glass is not heeded; empty: it is, or there is none
+	ended     error  // a signal told the program to end before it had decided
 }
 
-// judge reads and decides, within the deadline. A read that hangs is left behind:
-// the process ends soon after.
-func (p Program) judge() judgement {
+// judge reads and decides, within the deadline and until a signal tells it to end; told may
+// be nil. A read that hangs is left behind: the process ends soon after. A signal that
+// comes when all is decided changes nothing.
+func (p Program) judge(told <-chan os.Signal) judgement {
 	done := make(chan judgement, 1)
 	go func() {
 		var j judgement
@@ -40,6 +43,9 @@ func (p Program) judge() judgement {
 	select {
 	case j := <-done:
 		return j
+	case s := <-told:
+		err := fmt.Errorf("told to end (%v) before the facts were read", s)
+		return judgement{verdict: refusal("signal", err), ended: err}
 	case <-time.After(p.Deadline):
 		return judgement{verdict: refusal("deadline", fmt.Errorf("the facts could not be read within %v", p.Deadline))}
 	}
