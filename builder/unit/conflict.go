@@ -278,8 +278,8 @@ func (s scope) dropInWhy(t rootfs.Tree, file, name string) (string, error) {
 	if line := resetLine(path.Base(file), data); line != "" {
 		return fmt.Sprintf("its line %q takes away what holds back %s", line, name), nil
 	}
-	if line := successLine(data); line != "" {
-		return fmt.Sprintf("its line %q lets %s start although the gate refused", line, name), nil
+	if line, did := successLine(data); line != "" {
+		return fmt.Sprintf("its line %q lets %s start although the gate %s", line, name, did), nil
 	}
 	if line, why := s.hardenLine(data, path.Base(file) > HardenDropIn); line != "" {
 		return fmt.Sprintf("its line %q %s %s", line, why, name), nil

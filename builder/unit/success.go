@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/builder/unitfile"
 )
@@ -30,15 +32,40 @@ func isRefused(word string) bool {
 	return found
 }
 
-// successLine finds the line that makes a refusal of the re-check count as success,
-// so that the unit starts all the same.
-func successLine(data []byte) string {
+// answered are the signals of which a re-check does not die: the checker ignores SIGPIPE,
+// and answers the others with a refusal of its own. Units with SIGTERM are common.
+var answered = []string{"SIGHUP", "SIGINT", "SIGPIPE", "SIGTERM"}
+
+// isDeadly says whether a word of SuccessExitStatus= is any other signal. SIG may be
+// missing (signal_from_string in systemd's src/basic/signal-util.c); a number stands for an
+// exit code, whatever signal it is.
+func isDeadly(word string) bool {
+	name := strings.TrimPrefix(word, "SIG")
+	if strings.HasPrefix(name, "RTMIN") || strings.HasPrefix(name, "RTMAX") {
+		return true
+	}
+	name = "SIG" + name
+	return unix.SignalNum(name) != 0 && !slices.Contains(answered, name)
+}
+
+// successLine finds the line that makes a refusal of the re-check, or its death, count as
+// success, so that the unit starts all the same, and what the gate did. That a later
+// line is empty, which resets the list, is no excuse: systemd may not come to it, since it
+// stops reading at what it cannot read.
+func successLine(data []byte) (line, did string) {
 	for key, value := range assignments(data) {
-		if key == "SuccessExitStatus" && slices.ContainsFunc(unitfile.Words(value, len(value)), isRefused) {
-			return key + "=" + value
+		if key != "SuccessExitStatus" {
+			continue
+		}
+		words := unitfile.Words(value, len(value))
+		if slices.ContainsFunc(words, isRefused) {
+			return key + "=" + value, "refused"
+		}
+		if slices.ContainsFunc(words, isDeadly) {
+			return key + "=" + value, "was killed while it checked"
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // unitConflicts looks at the unit files of gated units in one directory.
@@ -64,8 +91,8 @@ func (s scope) unitConflicts(t rootfs.Tree, dir string, entries []rootfs.Entry) 
 		if err != nil {
 			return nil, err
 		}
-		if line := successLine(data); line != "" {
-			out = append(out, Conflict{file, fmt.Sprintf("its line %q lets the unit start although the gate of %s refused", line, name)})
+		if line, did := successLine(data); line != "" {
+			out = append(out, Conflict{file, fmt.Sprintf("its line %q lets the unit start although the gate of %s %s", line, name, did)})
 		}
 		if line, why := s.hardenLine(data, false); line != "" {
 			out = append(out, Conflict{file, fmt.Sprintf("its line %q %s %s", line, why, name)})

@@ -3,12 +3,17 @@ package unit_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/rootfs"
@@ -199,6 +204,44 @@ func TestJudgeCanFail(t *testing.T) {
 	}
 }
 
+// TestSignalNames has systemd say which words are signals. All are conflicts but those that
+// the checker answers or ignores, with and without SIG.
+func TestSignalNames(t *testing.T) {
+	words := []string{"SIG", "SIG9", "SIGFOO", "sigkill", "SIGSIGKILL", "SIGIOT", "SIGPOLL", "RTMIN", "SIGRTMAX-3", "RTMIN+3"}
+	for n := syscall.Signal(1); n < 32; n++ {
+		name := unix.SignalName(n)
+		words = append(words, name, strings.TrimPrefix(name, "SIG"))
+	}
+	root, _ := gated(t)
+	text := "[Service]\nExecStart=/bin/sleep infinity\n"
+	first := strings.Count(text, "\n") + 1
+	for _, word := range words {
+		text += "SuccessExitStatus=" + word + "\n"
+	}
+	if err := os.WriteFile(filepath.Join(root, unit.Dir, "vllm.service"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	unknown, signals := judge(t, root, "vllm.service"), 0
+	for i, word := range words {
+		known := !strings.Contains(unknown, fmt.Sprintf("vllm.service:%d: ", first+i))
+		if known {
+			signals++
+		}
+		harmless := slices.Contains([]string{"HUP", "INT", "PIPE", "TERM"}, strings.TrimPrefix(word, "SIG"))
+		file := map[string]string{"etc/systemd/system/vllm.service": "[Service]\nSuccessExitStatus=" + word + "\n"}
+		found, err := unit.Conflicts(tree(t, file), all([]string{"vllm.service"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := len(found) == 1, known && !harmless; got != want {
+			t.Errorf("%s is a conflict: %v, want %v; to systemd it is a signal: %v", word, got, want, known)
+		}
+	}
+	if want := 2*31 + 3; signals != want {
+		t.Errorf("systemd knows %d of the words, want %d:\n%s", signals, want, unknown)
+	}
+}
+
 func TestConflicts(t *testing.T) {
 	units := []string{"vllm.service", "vllm@.service", "vllm-.service", "llama-cpp.service", "local-ai.socket", "my-llm@.service"}
 	const assert, stays = "[Unit]\nAssertPathExists=\n", ""
@@ -260,6 +303,17 @@ func TestConflicts(t *testing.T) {
 		{"a re-check that breaks down counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=2\n", `lets the unit start although the gate of vllm.service refused`},
 		{"a re-check that cannot start counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=143 EXEC\n", `lets the unit start although the gate of vllm.service refused`},
 		{"refusal counts as success around a comment", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=1 \\\n# and\n77\n", `lets the unit start although the gate of vllm.service refused`},
+		{"a killed re-check counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=SIGKILL\n", `lets the unit start although the gate of vllm.service was killed while it checked`},
+		{"a killed re-check counts as success without SIG", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=143 KILL\n", `lets the unit start although the gate of vllm.service was killed while it checked`},
+		{"a re-check that crashes counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=SIGTERM SIGABRT\n", `lets the unit start although the gate of vllm.service was killed while it checked`},
+		{"a re-check that its filter kills counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=SYS\n", `lets the unit start although the gate of vllm.service was killed while it checked`},
+		{"a re-check killed by a real-time signal counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=SIGRTMIN+3\n", `lets the unit start although the gate of vllm.service was killed while it checked`},
+		{"a re-check killed by the last real-time signal counts as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=RTMAX\n", `lets the unit start although the gate of vllm.service was killed while it checked`},
+		{"a killed re-check counts as success on a second line", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=143\nSuccessExitStatus=SIGTERM \\\n SIGSEGV\n", `lets the unit start although the gate of vllm.service was killed while it checked`},
+		{"a killed re-check counts as success before a reset", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=SIGKILL\nSuccessExitStatus=\n", `lets the unit start although the gate of vllm.service was killed while it checked`},
+		{"a killed re-check counts as success in quotes", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus='SIG\\x4bILL'\n", `lets the unit start although the gate of vllm.service was killed while it checked`},
+		{"a killed re-check counts as success by drop-in", "etc/systemd/system/vllm-.service.d/10-x.conf", "[Service]\nSuccessExitStatus=SIGKILL\n", `its line "SuccessExitStatus=SIGKILL" lets vllm-.service start although the gate was killed while it checked`},
+		{"a killed re-check counts as success for users", "usr/lib/systemd/user/vllm.service", "[Service]\nSuccessExitStatus=SIGKILL\n", `lets the unit start although the gate of vllm.service was killed while it checked`},
 		{"watcher never fails", "etc/systemd/system/service.d/x.conf", "[Service]\nSuccessExitStatus=1\n", `its line "SuccessExitStatus=1" changes what a breach does`},
 		{"watcher is skipped", "etc/systemd/system/service.d/x.conf", "[Unit]\nConditionPathExists=/no\n", `its line "ConditionPathExists=/no" changes what a breach does`},
 		{"target is skipped", "etc/systemd/system/target.d/x.conf", "[Unit]\nConditionPathExists=/no\n", `its line "ConditionPathExists=/no" changes what a breach does`},
@@ -284,6 +338,12 @@ func TestConflicts(t *testing.T) {
 		{"user unit with the gate's name", "etc/systemd/user/initcheck.service", "", stays},
 		{"another rule", "etc/udev/rules.d/99-local.rules", "", stays},
 		{"other codes count as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=1 177 143\n#SuccessExitStatus=77\n", stays},
+		{"ends on SIGTERM", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=143 SIGTERM\n", stays},
+		{"ends on SIGTERM without SIG", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=TERM\n", stays},
+		{"ends on what the checker answers", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=0 130 SIGINT SIGHUP\nSuccessExitStatus=SIGPIPE\n", stays},
+		{"codes that are also numbers of signals", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=1 6 9 15\n", stays},
+		{"no signals", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=sigkill SIG KILLED DATAERR 9KILL\n", stays},
+		{"reset of the codes for success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=\n", stays},
 		{"refusal counts as success elsewhere", "etc/systemd/system/nginx.service", "[Service]\nSuccessExitStatus=77\n", stays},
 		{"reset before ours", "etc/systemd/system/vllm.service.d/40-x.conf", assert, stays},
 		{"more of the same", "etc/systemd/system/vllm.service.d/60-x.conf", "[Unit]\nAssertPathExists=/x\n[Service]\nExecCondition=/bin/true\nEnvironment=\n", stays},
