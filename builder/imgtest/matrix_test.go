@@ -41,6 +41,7 @@ var matrixStates = []matrixState{
 	{"run-full", "/run is full", `refuse: .*no space left on device`},
 	{"run-read-only", "/run/initcheck is read-only", `refuse: .*read-only file system`},
 	{"checker-killed", "the checker gets SIGKILL while it reads", `initcheck.service: .*(status=9/KILL|result 'signal')`},
+	{"checker-terminated", "the checker gets SIGTERM while it reads, which the units take for success (`SuccessExitStatus=SIGTERM`)", `refuse: told to end \(terminated\)`},
 	{"checker-hangs", "the checker is stopped while it reads; the time limit is 3 s instead of 30 s", `initcheck.service: .*(timed out|result 'timeout')`},
 	{"stamp-left-refuses", "a stamp is there before the gate starts, and the policy refuses", `refuse: kernel \S+ is below the floor 99\.0`},
 	{"stamp-left-binary-missing", "a stamp is there, and /usr/sbin/initcheck is gone", `initcheck: No such file or directory`},

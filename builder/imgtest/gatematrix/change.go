@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -167,21 +169,46 @@ func (g *guest) meanwhile(pause time.Duration, again, last func()) {
 // huntChecker sends a signal to every process of the checker, as soon as it is there,
 // until the state ends. What is left then is killed.
 func huntChecker(signal unix.Signal) func(*guest) error {
+	return hunt(signal, every)
+}
+
+// huntReader waits until it reads what is stuck. Before Go's runtime has started a signal
+// does what it does to any program.
+func huntReader(signal unix.Signal) func(*guest) error {
+	return hunt(signal, waitsForOpen)
+}
+
+func hunt(signal unix.Signal, prey func(process string) bool) func(*guest) error {
 	const pause = 20 * time.Millisecond
 	return func(g *guest) error {
-		g.meanwhile(pause, func() { signalCheckers(signal) }, func() { signalCheckers(unix.SIGKILL) })
+		g.meanwhile(pause, func() { signalCheckers(signal, prey) }, func() { signalCheckers(unix.SIGKILL, every) })
 		return nil
 	}
 }
 
-func signalCheckers(signal unix.Signal) {
+// signalCheckers sends a signal to those processes of the checker that prey picks by their
+// directory in /proc.
+func signalCheckers(signal unix.Signal, prey func(process string) bool) {
 	programs, _ := filepath.Glob("/proc/[0-9]*/exe") // a process that has gone is none of the checker
 	for _, link := range programs {
-		if program, err := os.Readlink(link); err != nil || program != policy.Binary {
+		process := filepath.Dir(link)
+		if program, err := os.Readlink(link); err != nil || program != policy.Binary || !prey(process) {
 			continue
 		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil {
+		if pid, err := strconv.Atoi(filepath.Base(process)); err == nil {
 			_ = unix.Kill(pid, signal)
 		}
 	}
+}
+
+func every(string) bool { return true }
+
+// waitsForOpen tells whether a thread of a process sleeps in openat(2), by the number of
+// the system call in proc_pid_syscall(5).
+func waitsForOpen(process string) bool {
+	calls, _ := filepath.Glob(process + "/task/[0-9]*/syscall")
+	return slices.ContainsFunc(calls, func(name string) bool {
+		call, err := os.ReadFile(name)
+		return err == nil && strings.HasPrefix(string(call), strconv.Itoa(unix.SYS_OPENAT)+" ")
+	})
 }

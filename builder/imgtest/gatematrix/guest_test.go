@@ -2,7 +2,15 @@
 
 package main
 
-import "testing"
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
 
 func TestUnsettled(t *testing.T) {
 	tests := map[string]struct {
@@ -25,6 +33,40 @@ func TestUnsettled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if why := unsettled(test.shown); (why != "") != test.want {
 				t.Errorf("got %q, want something: %v", why, test.want)
+			}
+		})
+	}
+}
+
+func TestWaitsForOpen(t *testing.T) {
+	call := func(number int) string {
+		return fmt.Sprintf("%d 0xffffffffffffff9c 0xc000012345 0x80000 0x0 0x0 0x0 0x7ffd1000 0x40f7ce\n", number)
+	}
+	tests := map[string]struct {
+		threads []string
+		want    bool
+	}{
+		"waits":               {threads: []string{call(unix.SYS_OPENAT)}, want: true},
+		"second thread waits": {threads: []string{call(unix.SYS_FUTEX), call(unix.SYS_OPENAT)}, want: true},
+		"reads":               {threads: []string{call(unix.SYS_READ), call(unix.SYS_FUTEX)}},
+		"other call":          {threads: []string{call(unix.SYS_OPENAT * 10)}},
+		"runs":                {threads: []string{"running\n"}},
+		"has gone":            {},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			process := t.TempDir()
+			for i, text := range test.threads {
+				thread := filepath.Join(process, "task", strconv.Itoa(i+1))
+				if err := os.MkdirAll(thread, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(thread, "syscall"), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := waitsForOpen(process); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
 	}

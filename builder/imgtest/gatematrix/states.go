@@ -15,11 +15,10 @@ import (
 )
 
 const (
-	gateFile    = "/usr/lib/systemd/system/initcheck.service"
-	gateMask    = unitFiles + "/initcheck.service"
-	runtimeGate = "/run/systemd/system/initcheck.service.d/matrix.conf"
-	runDir      = "/run/initcheck"
-	module      = "af_alg" // the profile refuses it
+	gateFile = "/usr/lib/systemd/system/initcheck.service"
+	gateMask = unitFiles + "/initcheck.service"
+	runDir   = "/run/initcheck"
+	module   = "af_alg" // the profile refuses it
 )
 
 // state is one that the gate is put into.
@@ -70,6 +69,7 @@ var states = []state{
 	{name: "run-full", set: fillRun},
 	{name: "run-read-only", set: readOnlyRun},
 	{name: "checker-killed", set: all(stuck, huntChecker(unix.SIGKILL))},
+	{name: "checker-terminated", set: all(stuck, termIsSuccess, huntReader(unix.SIGTERM)), reload: true},
 	{name: "checker-hangs", set: all(stuck, shortLimits, huntChecker(unix.SIGSTOP)), reload: true},
 	{name: "stamp-left-refuses", set: floorTooLow, again: writeStamp},
 	{name: "stamp-left-binary-missing", set: binaryGone, again: writeStamp},
@@ -128,18 +128,31 @@ func content(name, text string) func(*guest) error {
 	return func(g *guest) error { return g.write(name, text) }
 }
 
-func gateDropIn(text string) func(*guest) error { return content(runtimeGate, text) }
+func gateDropIn(text string) func(*guest) error {
+	return func(g *guest) error { return g.dropIns(text, "initcheck.service") }
+}
+
+// dropIns gives units a drop-in of the same text.
+func (g *guest) dropIns(text string, units ...string) error {
+	for _, unit := range units {
+		if err := g.write("/run/systemd/system/"+unit+".d/matrix.conf", text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // shortLimits spare the test the 30 s that the gate may take, and the 90 s that
 // systemd gives the re-check of a unit.
 func shortLimits(g *guest) error {
 	const limits = "[Service]\nTimeoutStartSec=3s\nTimeoutStopSec=1s\n"
-	for _, unit := range []string{"initcheck.service", "llama-server.service", "local-ai.service"} {
-		if err := g.write("/run/systemd/system/"+unit+".d/matrix.conf", limits); err != nil {
-			return err
-		}
-	}
-	return nil
+	return g.dropIns(limits, "initcheck.service", "llama-server.service", "local-ai.service")
+}
+
+// termIsSuccess has units take it for success if a program of theirs dies of SIGTERM, and
+// so does a re-check. Of other units systemd takes that for a failure.
+func termIsSuccess(g *guest) error {
+	return g.dropIns("[Service]\nSuccessExitStatus=SIGTERM\n", "llama-server.service", "local-ai.service")
 }
 
 // loadModule loads the blocked module past its block, and waits until those who watch
