@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -492,7 +493,9 @@ func TestTimesAfter2038(t *testing.T) {
 	}
 }
 
-func TestLargeSparseImageIsFast(t *testing.T) {
+// TestLargeSparseImageStaysSparse: what an edit costs goes with what it writes, not with
+// the size of the image.
+func TestLargeSparseImageStaysSparse(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "large.img")
 	if out, code := e2tool(t, "mke2fs", "-q", "-F", "-t", "ext4", image, "2G"); code != 0 {
 		t.Fatal(out)
@@ -501,14 +504,21 @@ func TestLargeSparseImageIsFast(t *testing.T) {
 	for i := range 10 {
 		edits = append(edits, writeEdit(fmt.Sprintf("/file-%d", i), 0o644, randomBytes(uint64(i), 1000)))
 	}
-	start := time.Now()
+	before, start := allocated(t, image), time.Now()
 	must(t, Edit(context.Background(), image, 0, edits))
-	took := time.Since(start)
-	t.Logf("10 files on a 2 GiB image: %v", took)
-	// The aim is 0.5 s; a shared machine gets more.
-	if took > 5*time.Second {
-		t.Errorf("edit took %v, want well below 5 s", took)
+	grown := allocated(t, image) - before
+	t.Logf("10 files on a 2 GiB image: %v, %d bytes more", time.Since(start), grown)
+	if grown > 4<<20 {
+		t.Errorf("image holds %d bytes more, want some for 10 files of 1000", grown)
 	}
+}
+
+// allocated is how many bytes of a file have blocks: st_blocks of stat(2).
+func allocated(t *testing.T, name string) int64 {
+	t.Helper()
+	var s syscall.Stat_t
+	must(t, syscall.Stat(name, &s))
+	return s.Blocks * 512
 }
 
 func TestCancelledEdit(t *testing.T) {

@@ -91,7 +91,7 @@ func bootUntilWritten(t *testing.T, debian imgtest.DebianImage, disk string) {
 	vmlinuz, initrd, err := debian.Kernel(imgtest.Newest)
 	must(t, err)
 	m, err := imgtest.Boot(context.WithoutCancel(t.Context()), imgtest.MachineOptions{
-		Disk: disk, Writable: true, Kernel: vmlinuz, Initrd: initrd, Append: []string{"rw", "init=/write-as-kernel"},
+		Disk: disk, Writable: true, Kernel: vmlinuz, Initrd: initrd, Append: []string{"rw", "quiet", "init=/write-as-kernel"},
 	})
 	must(t, err)
 	defer m.Close()

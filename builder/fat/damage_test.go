@@ -19,7 +19,7 @@ import (
 const (
 	walkNames = 5000
 	walkBytes = 1 << 20
-	walkTime  = 2 * time.Second
+	walkTime  = time.Minute
 
 	// trialBytes bounds what one damaged volume of 4 MiB may make us allocate, all
 	// told: every directory and the FAT some times over.

@@ -142,7 +142,7 @@ func bootAndKill(t *testing.T, debian imgtest.DebianImage, disk string) string {
 	}
 	start := time.Now()
 	m, err := imgtest.Boot(context.WithoutCancel(t.Context()), imgtest.MachineOptions{
-		Disk: disk, Writable: true, Kernel: vmlinuz, Initrd: initrd, Append: []string{"rw", "init=/write-as-kernel"},
+		Disk: disk, Writable: true, Kernel: vmlinuz, Initrd: initrd, Append: []string{"rw", "quiet", "init=/write-as-kernel"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -76,14 +76,14 @@ func (s *scenario) run(t *testing.T, kerngate string, image DebianImage) {
 		initrd = patchedInitrd(t, disk, initrd)
 	}
 	start := time.Now()
-	m := Start(t, MachineOptions{Disk: disk, Firmware: s.firmware, Kernel: vmlinuz, Initrd: initrd, Append: s.append, Timeout: s.patience()})
+	m := Start(t, MachineOptions{Disk: disk, Firmware: s.firmware, Kernel: vmlinuz, Initrd: initrd, Append: s.append})
 	if s.ends != nil {
-		if _, err := m.Expect(s.ends.String(), s.patience()); err != nil {
+		if _, err := m.Expect(s.ends.String(), DefaultTimeout); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("ended after %.1f s", time.Since(start).Seconds())
 	} else {
-		report, err := m.Report(s.patience())
+		report, err := m.Report(DefaultTimeout)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,20 +121,11 @@ func patchedInitrd(t *testing.T, disk, original string) string {
 	return out
 }
 
-// patience is how long a machine may live: trying every load path takes longer than
-// the boot, and so may what programs of packages do in it.
-func (s *scenario) patience() time.Duration {
-	if s.probes() || len(s.packages) > 0 {
-		return 3 * DefaultTimeout
-	}
-	return DefaultTimeout
-}
-
 // holdLoadPaths compares the table that the prober prints with what the scenario
 // expects and with what kerngate predicted.
 func (s *scenario) holdLoadPaths(t *testing.T, m *Machine, predicted Cells) {
 	t.Helper()
-	cells, err := m.LoadPaths(s.patience())
+	cells, err := m.LoadPaths(DefaultTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}

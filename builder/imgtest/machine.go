@@ -1,14 +1,18 @@
 package imgtest
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/kerngate/kerngate/builder/machine"
 )
 
-// DefaultTimeout is the life of a machine without a timeout of its own.
-const DefaultTimeout = machine.DefaultTimeout
+// DefaultTimeout is the life of a machine without a timeout of its own, and how long a
+// test waits for what it prints. It only ends what hangs: an emulated boot of half a
+// minute takes several on a slow machine that has other work.
+const DefaultTimeout = 20 * time.Minute
 
 // MachineOptions say what to boot.
 type MachineOptions = machine.Options
@@ -27,6 +31,7 @@ var arguments = slices.Concat(
 // Boot starts a machine. The caller must Close it. The machine also ends with ctx.
 // Without firmware, the kernel's root is the second partition.
 func Boot(ctx context.Context, o MachineOptions) (*Machine, error) {
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	if !o.Firmware {
 		o.Append = slices.Concat(arguments, o.Append)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // patience is far above what a shell script needs to print a line.
-const patience = 20 * time.Second
+const patience = 5 * time.Minute
 
 // scriptedMachine is a machine whose QEMU is a shell script.
 func scriptedMachine(t *testing.T, script string) *Machine {

@@ -13,8 +13,8 @@ import (
 )
 
 // matrixTimeout is how long a boot with all states may take: about three minutes on
-// idle cores.
-const matrixTimeout = 20 * time.Minute
+// idle cores. It only ends what hangs.
+const matrixTimeout = 40 * time.Minute
 
 // matrixUnit starts the program when the boot has ended. It is no oneshot: the boot
 // would not end while it runs, and systemd would write between its lines.

@@ -72,9 +72,9 @@ func filesOf(t *testing.T, image DebianImage, release string) kernelFiles {
 // unit up.
 func bootsKernel(t *testing.T, disk string, some kernelFiles, release string) {
 	t.Helper()
-	m := Start(t, MachineOptions{Disk: disk, Firmware: true, Kernel: some.vmlinuz, Timeout: 3 * DefaultTimeout})
+	m := Start(t, MachineOptions{Disk: disk, Firmware: true, Kernel: some.vmlinuz})
 	defer m.Close()
-	report, err := m.Report(3 * DefaultTimeout)
+	report, err := m.Report(DefaultTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // patience is far above what a shell script needs to print a line.
-const patience = 20 * time.Second
+const patience = 5 * time.Minute
 
 // fakeQEMU puts a shell script in the place of QEMU, and returns the options to
 // launch it with.
@@ -56,19 +56,19 @@ func TestExpect(t *testing.T) {
 		want    string // the line
 		wantErr string // or a part of the error
 	}{
-		"line that is there":     {script: "echo one; echo two; exec sleep 60", expr: "^tw", want: "two"},
-		"line that comes later":  {script: "echo one; sleep 0.3; echo two; exec sleep 60", expr: "two", want: "two"},
-		"colours are taken out":  {script: `printf '[\033[0;32m  OK  \033[0m] Started \033[0;1;39mx.service\033[0m.\r\n'; exec sleep 60`, expr: `OK  \] Started x\.service\.$`, want: "[  OK  ] Started x.service."},
+		"line that is there":     {script: "echo one; echo two; exec sleep 600", expr: "^tw", want: "two"},
+		"line that comes later":  {script: "echo one; sleep 0.3; echo two; exec sleep 600", expr: "two", want: "two"},
+		"colours are taken out":  {script: `printf '[\033[0;32m  OK  \033[0m] Started \033[0;1;39mx.service\033[0m.\r\n'; exec sleep 600`, expr: `OK  \] Started x\.service\.$`, want: "[  OK  ] Started x.service."},
 		"line before the end":    {script: "echo one", expr: "one", want: "one"},
 		"QEMU powers off":        {script: "echo one", expr: "two", wantErr: "the guest powered off or rebooted"},
 		"QEMU does not start":    {script: "echo no such machine >&2; exit 1", expr: "x", wantErr: "exit status 1: no such machine"},
-		"kernel panics":          {script: "echo 'Kernel panic - not syncing: VFS'; exec sleep 60", expr: "x", wantErr: "guest gave up: Kernel panic - not syncing: VFS"},
-		"systemd gives up":       {script: "echo 'You are in emergency mode. After'; exec sleep 60", expr: "x", wantErr: "guest gave up: You are in emergency mode"},
-		"nothing comes":          {script: "echo one; exec sleep 60", expr: "two", timeout: 200 * time.Millisecond, wantErr: "not within 200ms"},
+		"kernel panics":          {script: "echo 'Kernel panic - not syncing: VFS'; exec sleep 600", expr: "x", wantErr: "guest gave up: Kernel panic - not syncing: VFS"},
+		"systemd gives up":       {script: "echo 'You are in emergency mode. After'; exec sleep 600", expr: "x", wantErr: "guest gave up: You are in emergency mode"},
+		"nothing comes":          {script: "echo one; exec sleep 600", expr: "two", timeout: 200 * time.Millisecond, wantErr: "not within 200ms"},
 		"the error shows lines":  {script: "echo one", expr: "two", wantErr: "last console lines:\none"},
-		"bad regular expression": {script: "exec sleep 60", expr: "(", wantErr: "missing closing )"},
+		"bad regular expression": {script: "exec sleep 600", expr: "(", wantErr: "missing closing )"},
 		"console without end":    {script: "exec yes 0123456789012345678901234567890123456789", expr: "x", wantErr: "console has more than 4194304 bytes"},
-		"line without end":       {script: "head -c 70000 /dev/zero | tr '\\0' y; exec sleep 60", expr: "x", wantErr: "console line has more than 65536 bytes"},
+		"line without end":       {script: "head -c 70000 /dev/zero | tr '\\0' y; exec sleep 600", expr: "x", wantErr: "console line has more than 65536 bytes"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestExpect(t *testing.T) {
 }
 
 func TestExpectGoesOn(t *testing.T) {
-	m := launchTest(t, fakeQEMU(t, "echo a1; echo b; echo a2; exec sleep 60"))
+	m := launchTest(t, fakeQEMU(t, "echo a1; echo b; echo a2; exec sleep 600"))
 	for _, want := range []string{"a1", "a2"} {
 		if got, err := m.Expect("^a", patience); got != want {
 			t.Fatalf("got %q, %v; want %q", got, err, want)
@@ -104,8 +104,8 @@ func TestExpectErrorIsErrMachine(t *testing.T) {
 }
 
 func TestTimeoutEndsMachine(t *testing.T) {
-	o := fakeQEMU(t, "exec sleep 60")
-	o.Timeout = 200 * time.Millisecond
+	o := fakeQEMU(t, "exec sleep 600")
+	o.Timeout = 2 * time.Second // the script must have been started by then
 	m := launchTest(t, o)
 	_, err := m.Expect("x", patience)
 	if !errors.Is(err, context.DeadlineExceeded) {
@@ -114,7 +114,7 @@ func TestTimeoutEndsMachine(t *testing.T) {
 }
 
 func TestCloseEndsQEMUAndCleansUp(t *testing.T) {
-	m := launchTest(t, fakeQEMU(t, `echo "$$"; touch "$TMPDIR/snapshot"; echo ready; exec sleep 60`))
+	m := launchTest(t, fakeQEMU(t, `echo "$$"; touch "$TMPDIR/snapshot"; echo ready; exec sleep 600`))
 	pid, err := m.Expect(`^\d+$`, patience)
 	if err != nil {
 		t.Fatal(err)
@@ -156,15 +156,18 @@ func TestMissingFiles(t *testing.T) {
 }
 
 func TestSpeaks(t *testing.T) {
-	for script, want := range map[string]bool{
-		"echo '[ 0.000000] Linux version 7.2.12'; exec sleep 60": true,
-		"exec sleep 60": false,
-		"exit 1":        false,
+	for script, test := range map[string]struct {
+		within time.Duration
+		want   bool
+	}{
+		"echo '[ 0.000000] Linux version 7.2.12'; exec sleep 600": {patience, true},
+		"exec sleep 600": {time.Second, false},
+		"exit 1":         {patience, false},
 	} {
 		t.Run(script, func(t *testing.T) {
 			o := fakeQEMU(t, script)
-			if got := speaks(context.Background(), o, TCG, time.Second); got != want {
-				t.Errorf("got %v, want %v", got, want)
+			if got := speaks(context.Background(), o, TCG, test.within); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
 	}
@@ -261,7 +264,7 @@ func TestArguments(t *testing.T) {
 
 // TestSecond has a script answer on the second port: its descriptor is 3.
 func TestSecond(t *testing.T) {
-	o := fakeQEMU(t, `read -r line <&3; echo "heard $line"; echo "answer to $line" >&3; exec sleep 60`)
+	o := fakeQEMU(t, `read -r line <&3; echo "heard $line"; echo "answer to $line" >&3; exec sleep 600`)
 	o.Second = true
 	m := launchTest(t, o)
 	if _, err := fmt.Fprintln(m.Second(), "question"); err != nil {

@@ -43,7 +43,7 @@ func FuzzResolve(f *testing.F) {
 		}
 		start := time.Now()
 		resolve(t, conf, cmdline, name)
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("it took %s", took)
 		}
 	})

@@ -182,7 +182,8 @@ func playQEMU(t *testing.T, console, then string) {
 }
 
 func TestRehearse(t *testing.T) {
-	const silent, ends = "exec sleep 60", "exit 0"
+	const silent, ends = "exec sleep 600", "exit 0"
+	const enough = 8 * time.Second // for a script to be started and to print, while all the time is waited out
 	// What bash of systemd 257 said, as answers to two questions: the nonces are put in.
 	const asked = `printf '# ' >&3
 answer() {
@@ -205,11 +206,11 @@ answer inactive; answer `
 	}{
 		"asked":                 {"bookworm-6.1.console", asked + "inactive; " + silent, Refuse, 0, Refuse, "report", "", "vllm.service: held back"},
 		"asked, fails open":     {"bookworm-6.1.console", asked + "active; " + silent, Refuse, 0, Refuse, "report", "the gate refused, and vllm.service runs all the same", "vllm.service: running"},
-		"console alone":         {"forky-7.2.console", silent, Pass, time.Second, Pass, "console", "", ""},
+		"console alone":         {"forky-7.2.console", silent, Pass, enough, Pass, "console", "", ""},
 		"ends after refusing":   {"bookworm-6.1.console", ends, Refuse, 0, Refuse, "console", "", ""},
 		"ends after passing":    {"forky-7.2.console", ends, Pass, 0, Pass, "console", "the gate passed, and then the boot ended: qemu ended: the guest powered off or rebooted", ""},
 		"no root":               {"no-root.console", ends, Pass, 0, None, "", "the gate gave no verdict: ALERT!  /dev/vdz does not exist.  Dropping to a shell!", ""},
-		"time is over":          {"/dev/null", "echo hello; " + silent, Pass, time.Second, None, "", `the gate gave no verdict: the time is over (see --timeout); last it said "hello"`, ""},
+		"time is over":          {"/dev/null", "echo hello; " + silent, Pass, enough, None, "", `the gate gave no verdict: the time is over (see --timeout); last it said "hello"`, ""},
 		"time is over, no word": {"/dev/null", silent, Pass, time.Second, None, "", "the gate gave no verdict: the time is over, and nothing came from the console: a boot loader's command line must have console=ttyS0", ""},
 	}
 	target := disk(t, "gpt", map[string]string{"usr/lib/kerngate/manifest.json": gated})
@@ -221,7 +222,7 @@ answer inactive; answer `
 			}
 			playQEMU(t, test.console, test.then)
 			var steps []string
-			r, err := Rehearse(t.Context(), target, Options{Expect: test.expect, Accel: machine.TCG, Timeout: cmp.Or(test.timeout, time.Minute),
+			r, err := Rehearse(t.Context(), target, Options{Expect: test.expect, Accel: machine.TCG, Timeout: cmp.Or(test.timeout, 5*time.Minute),
 				Progress: func(s Step) {
 					if s.New {
 						steps = append(steps, s.Text)
@@ -258,7 +259,7 @@ answer inactive; answer `
 
 func TestRehearseInterrupted(t *testing.T) {
 	target := disk(t, "gpt", map[string]string{"usr/lib/kerngate/manifest.json": gated})
-	playQEMU(t, "no-root.console", "exec sleep 60")
+	playQEMU(t, "no-root.console", "exec sleep 600")
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := Rehearse(ctx, target, Options{Accel: machine.TCG, Progress: func(Step) { cancel() }})
 	if !errors.Is(err, context.Canceled) {

@@ -84,7 +84,7 @@ func exporter(t *testing.T, dir string) (url string) {
 		cmd.Wait()
 	})
 	url = fmt.Sprintf("http://%s/metrics", address)
-	for range 100 {
+	for range 1200 {
 		if answer, err := http.Get(url); err == nil {
 			answer.Body.Close()
 			return url

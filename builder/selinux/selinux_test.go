@@ -389,7 +389,7 @@ func FuzzRead(f *testing.F) {
 		if ok && (label == "" || err != nil) {
 			t.Errorf("label is %q with error %v", label, err)
 		}
-		if took := time.Since(start); took > 2*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("answer took %v", took)
 		}
 	})
@@ -413,7 +413,7 @@ func TestManyExpressions(t *testing.T) {
 		if ok || err == nil || !strings.Contains(err.Error(), "cost more than") {
 			t.Errorf("matched: %t, %v; want it given up", ok, err)
 		}
-		if took > 20*time.Second { // about one, on an idle machine
+		if took > time.Minute { // about a second, on an idle machine
 			t.Errorf("took %v", took)
 		}
 	}

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/undo"
 )
@@ -108,7 +110,7 @@ func (v *victim) kill(whole, writing time.Duration, late bool) {
 	cmd.Process.Kill() // an error says that it has ended
 	select {
 	case <-ended:
-	case <-time.After(time.Minute):
+	case <-time.After(10 * time.Minute):
 		v.t.Fatal("a killed build does not end")
 	}
 }
@@ -215,6 +217,7 @@ func (v *victim) stopWhileWriting() *exec.Cmd {
 			time.Sleep(50 * time.Microsecond)
 		}
 		cmd.Process.Signal(syscall.SIGSTOP)
+		v.awaitStop(cmd)
 		if v.exists(undo.Suffix) {
 			return cmd
 		}
@@ -223,6 +226,21 @@ func (v *victim) stopWhileWriting() *exec.Cmd {
 	}
 	v.t.Fatal("no build could be stopped while it wrote")
 	return nil
+}
+
+// awaitStop waits until all threads of a process stand still, or it has ended: until then
+// it could still take the journal away. Who waits for its end gets that all the same.
+func (v *victim) awaitStop(cmd *exec.Cmd) {
+	v.t.Helper()
+	for {
+		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.EINTR) {
+			v.t.Fatalf("cannot wait for the stop of a build: %v", err)
+		}
+	}
 }
 
 // ended says whether a process waits to be waited for; proc(5), /proc/pid/stat.

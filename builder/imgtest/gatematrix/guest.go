@@ -21,8 +21,8 @@ import (
 
 const (
 	// patience is how long one command may take, and how long jobs may run. The
-	// machine is emulated and shares its cores.
-	patience = 2 * time.Minute
+	// machine is emulated and shares its cores, and the time only ends what hangs.
+	patience = 10 * time.Minute
 	// quiet is what must pass between two looks that find nothing moving: a socket that
 	// has just got a connection starts its unit a moment later.
 	quiet = 200 * time.Millisecond
@@ -131,7 +131,20 @@ func (g *guest) whileUp(s state) error {
 		return fmt.Errorf("cannot kill process %d of %s: %w", pid, up[0], err)
 	}
 	g.connect("local-ai")
-	return nil
+	return awaitReaped(pid)
+}
+
+// awaitReaped waits until the manager has seen a process end: until then its unit looks
+// as if nothing had happened to it.
+func awaitReaped(pid int) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(quiet / 10) {
+		if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("process %d was killed and is still there", pid)
+		}
+	}
 }
 
 // afterBoot is the second round. Commands may fail here, and mostly shall.

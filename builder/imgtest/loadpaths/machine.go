@@ -14,9 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long a module may be in use after its user has gone: the kernel
-// takes network name spaces and states down behind our back.
-const patience = 10 * time.Second
+// A module may be in use after its user has gone: the kernel takes network name spaces
+// and states down behind our back.
+const (
+	patience  = 10 * time.Second // for any module; what then stays and is of no interest has no way out
+	longerFor = 5 * time.Minute  // for those of interest, on a machine that is slow and has other work
+)
 
 // machine is the system that the tries run on.
 type machine struct {
@@ -71,21 +74,21 @@ func (m *machine) try(module module, path path) (string, error) {
 // clear takes out all modules that were not there before. One that stays is an error
 // if it is of interest; others, which have no way out, belong to the baseline then.
 func (m *machine) clear() error {
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		now, err := loaded()
 		if err != nil {
 			return err
 		}
 		now = slices.DeleteFunc(now, func(name string) bool { return slices.Contains(m.baseline, name) })
-		if len(now) == 0 {
+		passed, wanted := time.Since(start), slices.ContainsFunc(now, ofInterest)
+		switch {
+		case len(now) == 0:
 			return nil
-		}
-		if time.Now().After(end) {
+		case passed > patience && !wanted:
 			m.baseline = append(m.baseline, now...)
-			if now = slices.DeleteFunc(now, func(name string) bool { return !ofInterest(name) }); len(now) > 0 {
-				return fmt.Errorf("%v cannot be taken out again", now)
-			}
 			return nil
+		case passed > longerFor:
+			return fmt.Errorf("%v cannot be taken out again", now)
 		}
 		// The newest stand first, and dependants are newer than what they need. One
 		// that is in use is tried again.
