@@ -36,8 +36,9 @@ test: tools build unit boot
 tools:
 	testdata/install-tools test
 
+# The time limit only ends what hangs: Go's own, ten minutes, is near on a slow machine.
 unit: checkers
-	$(GO) test ./...
+	$(GO) test -timeout 40m ./...
 
 # Boot tests share two cores among emulated machines: no second package beside them.
 boot: build
