@@ -301,3 +301,19 @@ func TestProblemMonitor(t *testing.T) {
 	}
 	t.Fatal("no monitor")
 }
+
+// TestDocsNameEveryFile wants each file in docs/report.md; links that start units apart.
+func TestDocsNameEveryFile(t *testing.T) {
+	page, err := os.ReadFile("../../docs/report.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := report.Files(header, profiles.Report{Motd: true, NodeExporter: []string{profiles.TextfileDir}, NodeProblemDetector: true, NodeFeatureDiscovery: true})
+	for _, f := range files {
+		known := strings.Contains(string(page), f.Path) || path.Dir(f.Path) == profiles.TextfileDir && strings.Contains(string(page), profiles.TextfileDir)
+		unit := path.Dir(f.Path) == "/usr/lib/systemd/system" && strings.Contains(string(page), "`"+path.Base(f.Path)+"`")
+		if !known && !unit && !strings.Contains(f.Path, ".wants/") {
+			t.Errorf("docs/report.md lacks %s", f.Path)
+		}
+	}
+}

@@ -1,9 +1,11 @@
 package unit_test
 
 import (
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
@@ -97,5 +99,20 @@ func TestFamilies(t *testing.T) {
 	}
 	if want := []string{"AF_ALG", "AF_KEY", "AF_RDS", "AF_RXRPC"}; !slices.Equal(found, want) {
 		t.Errorf("families are %q, want %q", found, want)
+	}
+}
+
+// TestDocsNameEveryFile wants each file in the table of docs/gate.md.
+func TestDocsNameEveryFile(t *testing.T) {
+	page, err := os.ReadFile("../../docs/gate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, _, _ := strings.Cut(string(page), "\n\n## ")
+	for _, f := range unit.Files(header, all([]string{"vllm.service"})) {
+		name := strings.Replace(f.Path, "/vllm.service.d/", "/UNIT.d/", 1)
+		if short := strings.Replace(name, unit.Dir, "…", 1); !strings.Contains(table, "`"+name+"`") && !strings.Contains(table, "`"+short+"`") {
+			t.Errorf("the table of docs/gate.md lacks %s", name)
+		}
 	}
 }
