@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kerngate/kerngate/builder/fnmatch"
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
@@ -145,7 +146,7 @@ func (b *busyboxRun) line(l Line, name string) {
 		}
 	case len(l.Words) < 3:
 	case verb == "alias":
-		if fnmatch(busyboxModule(l.Words[1]), name) {
+		if fnmatch.Match(busyboxModule(l.Words[1]), name) {
 			b.targets = slices.Insert(b.targets, 0, target{busyboxModule(l.Words[2]), l})
 		}
 	case verb == "options":

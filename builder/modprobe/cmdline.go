@@ -86,6 +86,9 @@ func kmodArgument(word string) (argument, bool) {
 	return argument{module, text}, true
 }
 
+// isSpace is isspace(3) in the C locale.
+func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
+
 func isSpaceRune(r rune) bool { return r < 128 && isSpace(byte(r)) }
 
 // KernelRefuses says whether a kernel with this command line refuses a module

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/kerngate/kerngate/builder/fnmatch"
 )
 
 // Conflict is a line of somebody else that undoes the block of a module, or that the
@@ -111,5 +113,5 @@ func concerns(l Line, module string) string {
 // sameModule says whether a name or pattern of modprobe.d stands for a module.
 func sameModule(pattern, module string) bool {
 	name, valid := underscores(pattern)
-	return valid && fnmatch(name, module)
+	return valid && fnmatch.Match(name, module)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kerngate/kerngate/builder/fnmatch"
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
@@ -231,7 +232,7 @@ func (p patterns) modules(name string) []string {
 		if name != "" && e.key[0] != name[0] && !isWild(e.key[0]) {
 			continue
 		}
-		if fnmatch(e.key, name) {
+		if fnmatch.Match(e.key, name) {
 			found = append(found, e)
 		}
 	}

@@ -124,19 +124,3 @@ func FuzzTrie(f *testing.F) {
 		}
 	})
 }
-
-func TestFnmatch(t *testing.T) {
-	for _, c := range []struct {
-		pattern, name string
-		want          bool
-	}{
-		{"", "", true}, {"*", "", true}, {"*", "a/b", true}, {"a*c*e", "abcde", true}, {"a*c*e", "abcdef", false}, {"?", "/", true}, {"?", "", false},
-		{"[a-c]x", "bx", true}, {"[!a-c]x", "bx", false}, {"[^a-c]x", "dx", true}, {"[]a]", "]", true}, {"[a", "[a", true}, {"[", "[", true}, {"[]", "[]", true},
-		{"[[:alpha:]]1", "a1", true}, {"[[:digit:]]", "a", false}, {"[[.-.]a]", "-", true}, {"[a-]", "-", true}, {"[c-a]", "b", false}, {"\\*", "*", true}, {"\\*", "a", false}, {"a\\", "a", false},
-		{strings.Repeat("*a", 40) + "b", strings.Repeat("a", 200), false},
-	} {
-		if got := fnmatch(c.pattern, c.name); got != c.want {
-			t.Errorf("%q matches %q: %v, want %v", c.pattern, c.name, got, c.want)
-		}
-	}
-}

@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/kerngate/kerngate/builder/fnmatch"
 )
 
 // ErrNotFound is the answer where no name and no alias stands for a module.
@@ -170,7 +172,7 @@ func (k *kmodRun) lookup(name string) ([]*object, error) {
 func (k *kmodRun) fromConfig(name string) []*object {
 	var out []*object
 	for _, a := range k.rules.aliases {
-		if fnmatch(a.name, name) {
+		if fnmatch.Match(a.name, name) {
 			o := k.object(a.module, a.name)
 			o.aliasLine = a.line
 			out = append(out, o)
@@ -366,7 +368,7 @@ func (p *plan) withSoftdeps(o planned) error {
 // softdeps looks up what the first softdep line for a module names.
 func (k *kmodRun) softdeps(module string) (pre, post []*object, err error) {
 	for _, s := range k.rules.softdeps {
-		if !fnmatch(s.name, module) {
+		if !fnmatch.Match(s.name, module) {
 			continue
 		}
 		if pre, err = k.lookupAll(s.pre); err == nil {
@@ -448,7 +450,7 @@ func (k *kmodRun) install(o *object) (textRule, bool) {
 		return *o.command, true
 	}
 	for _, c := range k.rules.install {
-		if fnmatch(c.name, o.name) {
+		if fnmatch.Match(c.name, o.name) {
 			return c, true
 		}
 	}

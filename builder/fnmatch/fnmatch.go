@@ -1,11 +1,13 @@
-package modprobe
+// Package fnmatch is fnmatch(3) of glibc in the C locale with no flags, which kmod, busybox
+// and udev ask. path.Match differs: its * stops at a slash, and it refuses patterns that
+// fnmatch reads as text. It leaves out the flags.
+package fnmatch
 
 import "strings"
 
-// fnmatch is fnmatch(3) of glibc in the C locale with no flags, which both kmod and
-// busybox ask: * and ? match any byte, a slash included, and a bracket that never
-// closes stands for itself.
-func fnmatch(pattern, name string) bool {
+// Match says whether a pattern matches all of name: * and ? match any byte, a slash
+// included, and a bracket that never closes stands for itself.
+func Match(pattern, name string) bool {
 	star, retry := -1, 0 // where to go on when the text behind the last * does not match
 	p, n := 0, 0
 	for n < len(name) {
@@ -130,7 +132,7 @@ func inClass(class string, c byte) bool {
 	case "print":
 		return graph || c == ' '
 	case "space":
-		return isSpace(c)
+		return c == ' ' || '\t' <= c && c <= '\r'
 	case "blank":
 		return c == ' ' || c == '\t'
 	case "cntrl":
@@ -139,6 +141,3 @@ func inClass(class string, c byte) bool {
 		return false
 	}
 }
-
-// isSpace is isspace(3) in the C locale.
-func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
