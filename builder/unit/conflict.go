@@ -63,6 +63,11 @@ func scopes(c Config) []scope {
 // of the gated units, and what makes a unit start in spite of them.
 func Conflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
 	out, err := ruleConflicts(t, c)
+	if err != nil {
+		return nil, err
+	}
+	deaf, err := maskedUdev(t, c)
+	out = append(out, deaf...)
 	for _, s := range scopes(c) {
 		if err != nil {
 			return nil, err
@@ -72,14 +77,6 @@ func Conflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
 		out = append(out, found...)
 	}
 	return out, err
-}
-
-// ruleConflicts looks for a rule file that udev(7) reads in place of ours.
-func ruleConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
-	if len(c.Watch) == 0 {
-		return nil, nil
-	}
-	return masks(t, []string{"/etc/udev/rules.d", "/usr/local/lib/udev/rules.d"}, path.Base(RulePath), "it masks the rule that hears of modules")
 }
 
 // masks finds files of a name in directories that win over ours.

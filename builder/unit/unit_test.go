@@ -281,6 +281,13 @@ func TestConflicts(t *testing.T) {
 		{"drop-in for the target with our name", "etc/systemd/system/initcheck-breached.target.d/50-kerngate.conf", "", "it changes the gate"},
 		{"rule masked", "etc/udev/rules.d/99-kerngate.rules", "-> /dev/null", "it masks the rule that hears of modules"},
 		{"rule replaced", "usr/local/lib/udev/rules.d/99-kerngate.rules", "", "it masks the rule that hears of modules"},
+		{"tag taken from modules", "etc/udev/rules.d/99-local.rules", "# x\nSUBSYSTEM==\"module\", TAG-=\"systemd\"\n", `its line 2, TAG-="systemd", takes the tag "systemd" from loaded modules`},
+		{"tag taken by the vendor", "usr/lib/udev/rules.d/zz.rules", `KERNEL=="xt_TEE", TAG="x"`, `its line 1, TAG="x", takes the tag "systemd"`},
+		{"modules not ready", "usr/local/lib/udev/rules.d/10-x.rules", `SUBSYSTEM=="module", ENV{SYSTEMD_READY}="0"`, `its line 1, ENV{SYSTEMD_READY}="0", has systemd take loaded modules for not ready`},
+		{"rule in a linked file", "etc/udev/rules.d/99-local.rules", "-> ../../systemd/rules", `its line 1, ENV{SYSTEMD_WANTS}="x", keeps systemd from starting initcheck-breach.service`},
+		{"udev masked", "etc/systemd/system/systemd-udevd.service", "-> /dev/null", "it masks systemd-udevd.service, and nobody hears of modules that are loaded later"},
+		{"udev masked by the vendor", "usr/lib/systemd/system/systemd-udevd.service", "-> ../../../../dev/null", "it masks systemd-udevd.service"},
+		{"udev masked locally by an empty file", "usr/local/lib/systemd/system/systemd-udev-trigger.service", "", "it masks systemd-udev-trigger.service"},
 		{"boot assessment masked", "etc/systemd/system/boot-complete.target.d/50-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for boot-complete.target"},
 		{"boot assessment reset", "etc/systemd/system/boot-complete.target.d/60-x.conf", assert, "takes away what holds back boot-complete.target"},
 		{"hardening masked", "etc/systemd/system/vllm.service.d/zz-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for vllm.service"},
@@ -337,6 +344,12 @@ func TestConflicts(t *testing.T) {
 		{"other family allowed later", "etc/systemd/system/vllm.service.d/zzz.conf", "[Service]\nRestrictAddressFamilies=~AF_PACKET\nRestrictAddressFamilies=AF_INET\n", stays},
 		{"user unit with the gate's name", "etc/systemd/user/initcheck.service", "", stays},
 		{"another rule", "etc/udev/rules.d/99-local.rules", "", stays},
+		{"rule for disks", "etc/udev/rules.d/99-local.rules", `SUBSYSTEM=="block", TAG="x", ENV{SYSTEMD_READY}="0"`, stays},
+		{"rule hidden by another", "usr/lib/udev/rules.d/99-hidden.rules", `TAG="x"`, stays},
+		{"mask of another rule", "etc/udev/rules.d/zz.rules", "-> /dev/null", stays},
+		{"no file of rules", "etc/udev/rules.d/zz.rules.bak", `TAG="x"`, stays},
+		{"udev by others", "etc/systemd/system/systemd-udevd.service", "[Service]\nExecStart=/x\n", stays},
+		{"mask of udev hidden by another file", "usr/lib/systemd/system/systemd-udev-settle.service", "-> /dev/null", stays},
 		{"other codes count as success", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=1 177 143\n#SuccessExitStatus=77\n", stays},
 		{"ends on SIGTERM", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=143 SIGTERM\n", stays},
 		{"ends on SIGTERM without SIG", "etc/systemd/system/vllm.service", "[Service]\nSuccessExitStatus=TERM\n", stays},
@@ -361,7 +374,7 @@ func TestConflicts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			files := map[string]string{c.file: c.content, "etc/systemd/system/real": assert, "etc/systemd/system/other.d/zz.conf": assert, "lib": "-> usr/lib", "usr/lib/os": "",
-				"usr/lib/systemd/system/vllm-aliased.service": "-> llm.service", "etc/systemd/system/alias.service": "-> /usr/lib/systemd/system/llm.service"}
+				"etc/udev/rules.d/99-hidden.rules": "", "etc/systemd/rules": `ENV{SYSTEMD_WANTS}="x"`, "usr/lib/systemd/system/vllm-aliased.service": "-> llm.service", "etc/systemd/system/alias.service": "-> /usr/lib/systemd/system/llm.service"}
 			found, err := unit.Conflicts(tree(t, files), all(units))
 			if err != nil {
 				t.Fatal(err)
@@ -384,6 +397,10 @@ func TestConflictsLimit(t *testing.T) {
 	large := map[string]string{"etc/systemd/system/vllm.service.d/zz.conf": strings.Repeat("# a comment\n", 1<<20/12+1)}
 	if _, err := unit.Conflicts(tree(t, large), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "limit is 1048576") {
 		t.Errorf("a drop-in above the limit: %v", err)
+	}
+	rules := map[string]string{"etc/udev/rules.d/zz.rules": strings.Repeat("# a comment\n", 1<<20/12+1)}
+	if _, err := unit.Conflicts(tree(t, rules), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "limit is 1048576") {
+		t.Errorf("rules above the limit: %v", err)
 	}
 	loop := map[string]string{"etc/systemd/system/vllm.service.d/zz.conf": "-> zz.conf"}
 	if _, err := unit.Conflicts(tree(t, loop), all([]string{"vllm.service"})); err == nil {

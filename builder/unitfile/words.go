@@ -83,3 +83,18 @@ func unescape(rest string) (text string, n int) {
 	}
 	return `\` + rest[:1], 1
 }
+
+// Unescape replaces the C escapes in a text. An unknown escape stays as it is.
+func Unescape(text string) string {
+	var out strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' || i+1 == len(text) {
+			out.WriteByte(text[i])
+			continue
+		}
+		plain, n := unescape(text[i+1:])
+		out.WriteString(plain)
+		i += n
+	}
+	return out.String()
+}
