@@ -2,7 +2,7 @@
 //
 // A build goes in this order: open the target and find its root (image), read
 // facts (inspect), compute what must lie in it and compare (plan), copy the image
-// to a hidden file beside the output, edit the copy (ext4), open it again and
+// to a hidden file beside the output, edit the copy (ext4, fat), open it again and
 // hold it against the profile (verify), and only then give it its name (commit).
 //
 // The promise: after a build there is the image that the profile asks for, or an

@@ -69,3 +69,25 @@ func TestDocsTables(t *testing.T) {
 		}
 	}
 }
+
+// TestHeadsExplainKeys wants each key of a table in the comment at its head.
+func TestHeadsExplainKeys(t *testing.T) {
+	for _, name := range []string{"modules.toml", "sideeffects.toml", "inference.toml"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, rest, _ := strings.Cut(string(text), "\n\n")
+		seen := map[string]bool{}
+		for _, found := range regexp.MustCompile(`(?m)^([a-z_]+) = `).FindAllStringSubmatch(rest, -1) {
+			key := found[1]
+			if !seen[key] && !regexp.MustCompile(`(?m)^# *` + key + `\s`).MatchString(head) {
+				t.Errorf("the head of %s does not explain %s", name, key)
+			}
+			seen[key] = true
+		}
+		if len(seen) < 5 {
+			t.Errorf("%s has the keys %v, want some", name, seen)
+		}
+	}
+}

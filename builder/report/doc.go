@@ -1,6 +1,6 @@
 // Package report makes the files that carry the checker's verdict to those who ask for it
-// in their own ways. The checker itself only ever writes below /run/initcheck and to the
-// journal.
+// in their own ways. The checker itself only ever writes below /run/initcheck, to the kernel
+// log and to the journal.
 //
 //   - journal: a message catalogue, which journalctl -x shows (journalctl(1)), and a
 //     unit that adds it to the compiled one once;

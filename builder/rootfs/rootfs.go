@@ -1,5 +1,5 @@
 // Package rootfs is the tree that every target offers, whatever holds it: a
-// directory on this machine, or an ext4 file system inside a disk image.
+// directory on this machine, or the file systems inside a disk image.
 //
 // A [Tree] is read by name and never follows a symbolic link by itself;
 // [Resolve] follows links inside the tree, never outside it. Changes are

@@ -13,6 +13,6 @@
 // database lists: files and units are looked at there too, and [Report.Unread] says what was
 // not read.
 //
-// This is the one room that knows both trees and profiles: it judges, and has no format
-// of its own.
+// Like package inference it knows both trees and profiles: it judges, and has no format of
+// its own.
 package sideeffect

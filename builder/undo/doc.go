@@ -5,10 +5,11 @@
 // # Order of a change
 //
 // [Site.Apply] writes the journal under a name of its own, fsyncs it, gives it the name
-// IMAGE.kerngate-undo (rename(2)), that of a block device one in a directory for state, and fsyncs the directory. Then it writes the new
-// bytes, fsyncs the image, lets the caller look at it, removes the journal and fsyncs
-// the directory again. So a journal under its name is complete and its image may hold
-// any mixture of old and new bytes; without one the image is as it was, or finished.
+// IMAGE.kerngate-undo (rename(2)), that of a block device one in a directory for state, and
+// fsyncs the directory. Then it writes the new bytes, fsyncs the image, lets the caller look
+// at it, removes the journal and fsyncs the directory again. So a journal under its name is
+// complete and its image may hold any mixture of old and new bytes; without one the image is
+// as it was, or finished.
 // [Site.Recover] writes the old bytes back; interrupted, it can run again.
 //
 // # Format

@@ -144,6 +144,9 @@ func TestShownCommandsAreUnderstood(t *testing.T) {
 }
 
 func understood(args []string) error {
+	if args[0] == "completion" { // cobra adds it when a command line runs
+		return nil
+	}
 	for i, arg := range args {
 		args[i], _, _ = strings.Cut(arg, "|")
 	}
