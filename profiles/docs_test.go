@@ -81,7 +81,7 @@ func TestHeadsExplainKeys(t *testing.T) {
 		seen := map[string]bool{}
 		for _, found := range regexp.MustCompile(`(?m)^([a-z_]+) = `).FindAllStringSubmatch(rest, -1) {
 			key := found[1]
-			if !seen[key] && !regexp.MustCompile(`(?m)^# *` + key + `\s`).MatchString(head) {
+			if !seen[key] && !regexp.MustCompile(`(?m)^# *`+key+`\s`).MatchString(head) {
 				t.Errorf("the head of %s does not explain %s", name, key)
 			}
 			seen[key] = true
