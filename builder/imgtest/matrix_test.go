@@ -238,6 +238,21 @@ func TestMatrixDocs(t *testing.T) {
 	}
 }
 
+// TestMatrixCounts wants the numbers of states and starters right wherever a page has them.
+func TestMatrixCounts(t *testing.T) {
+	want := []string{fmt.Sprint(len(matrixStates)), fmt.Sprint(len(matrixStarters))}
+	for _, page := range []string{"CHANGES.md", "docs/gate.md", "testdata/boot/README.md"} {
+		data, err := os.ReadFile("../../" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(`([0-9]+) states[^0-9]+?([0-9]+) ways`).FindStringSubmatch(string(data))
+		if found == nil || !slices.Equal(found[1:], want) {
+			t.Errorf("%s has the numbers %q, want %q states and ways", page, found, want)
+		}
+	}
+}
+
 // matrixPage is the matrix for people: starters, states, and the exceptions with why.
 func matrixPage() string {
 	var b strings.Builder

@@ -115,7 +115,7 @@ func advise(err error) error {
 	case errors.Is(err, checker.ErrMissing):
 		return &hinted{err, checker.Hint}
 	case errors.As(err, &findings):
-		return &hinted{err, "kerngate profile lint shows all findings of a profile; kerngate profile show llm-node prints a right one"}
+		return &hinted{err, "kerngate profile lint FILE shows all findings at once; docs/profile.md has an example with every key"}
 	case errors.Is(err, context.Canceled):
 		return &hinted{errors.New("interrupted"), "nothing was changed"}
 	case errors.As(err, &corrupt):
