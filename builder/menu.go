@@ -142,7 +142,7 @@ func (m *menuEdit) promote(s *surrounding, wish bootentry.Wish) error {
 	}
 	for _, r := range got.Refusals {
 		o := obstacle{r.Entry.String(), "the boot menu cannot be changed: " + r.Why,
-			orElse(r.Hint, "have the image's own tools write the menu anew (update-grub, grub2-mkconfig, kernel-install), or remove the configuration of a boot loader that is not in use")}
+			orElse(r.Hint, "have the image's own tools write the menu anew (update-grub, grub2-mkconfig, kernel-install), or remove the configuration of a boot loader that is not in use") + "; " + keepAdvice}
 		if s.external {
 			s.menuNotes = append(s.menuNotes, o.String())
 		} else {
@@ -170,6 +170,13 @@ func (m *menuEdit) promote(s *surrounding, wish bootentry.Wish) error {
 	}
 	return m.readAgain()
 }
+
+// menuAdvice is for a menu that is not as the profile wants it, keepAdvice for one that
+// cannot be made so.
+const (
+	menuAdvice = "kerngate apply changes the boot menu, or says why it cannot; " + keepAdvice
+	keepAdvice = `or leave the boot menu as it is, with boot_below_floor = "keep" in the profile's [kernel.pin]: then a default that the gate refuses is a warning`
+)
 
 // withoutComments drops the header of another profile.
 func withoutComments(data []byte) []byte {
@@ -348,8 +355,8 @@ func loaderFaults(l bootentry.LoaderMenu, wish bootentry.Wish, removes bool) (ou
 	refused := func(i bootentry.MenuItem) bool {
 		return slices.ContainsFunc(i.Releases, func(r string) bool { return slices.Contains(wish.Barred, r) })
 	}
-	if l.Unknown {
-		out = append(out, fmt.Sprintf("%s: nobody can tell which entry %s starts by default", l.Path, l.Loader))
+	if l.Unknown != "" {
+		out = append(out, fmt.Sprintf("%s: nobody can tell which entry %s starts by default: %s", l.Path, l.Loader, l.Unknown))
 	}
 	for n, i := range l.Items {
 		starts := slices.Contains(l.Default, n)

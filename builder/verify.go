@@ -13,6 +13,8 @@ type Check struct {
 	What string `json:"what"` // a path, or a module
 	OK   bool   `json:"ok"`
 	Text string `json:"text"` // what it is for when OK, else what is wrong
+	// Hint says what to do next where it is not OK and more than kerngate apply is needed.
+	Hint string `json:"hint,omitempty"`
 }
 
 // Verification is how a tree stands to a profile.
@@ -61,6 +63,7 @@ func Verify(t rootfs.Tree, p profiles.Profile, tool string, source CheckerSource
 	}
 	for _, o := range obstacles {
 		v.fail(o.what, o.why)
+		v.Checks[len(v.Checks)-1].Hint = o.advice
 	}
 	if err := v.addPaths(s, p); err != nil {
 		return nil, err
@@ -149,6 +152,7 @@ func (v *Verification) addMenus(s *surrounding, p profiles.Profile) error {
 	}
 	for _, fault := range faults {
 		v.fail("boot menu", fault)
+		v.Checks[len(v.Checks)-1].Hint = menuAdvice
 	}
 	return err
 }

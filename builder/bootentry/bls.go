@@ -20,7 +20,8 @@ type blsLine struct {
 func parseBLS(data []byte) []blsLine {
 	var out []blsLine
 	at, number := 0, 0
-	for line := range bytes.Lines(data) {
+	for at < len(data) {
+		line := data[at : at+lineLength(data[at:])]
 		number++
 		end := at + len(bytes.TrimRight(line, " \t\r\n"))
 		start := at + len(line) - len(bytes.TrimLeft(line, " \t"))
@@ -37,6 +38,20 @@ func parseBLS(data []byte) []blsLine {
 		out = append(out, blsLine{string(key), from, at, value, end, number})
 	}
 	return out
+}
+
+// lineLength is that of the first line with its end: systemd-boot takes a carriage return
+// alone for one as well (line_get_key_value in src/boot).
+func lineLength(data []byte) int {
+	i := bytes.IndexAny(data, "\r\n")
+	switch {
+	case i < 0:
+		return len(data)
+	case bytes.HasPrefix(data[i:], []byte("\r\n")):
+		return i + 2
+	default:
+		return i + 1
+	}
 }
 
 // blsEntries reads the entries of every volume.
@@ -67,6 +82,10 @@ func (r *reader) blsEntries() error {
 }
 
 func (r *reader) blsEntry(f *file, volume string) {
+	if bytes.IndexByte(f.data, 0) >= 0 {
+		r.problem(f.path, "it has a zero byte, where boot loaders stop reading")
+		return
+	}
 	e := Entry{Source: BLS, Path: f.path}
 	var options []blsLine
 	loads := ""

@@ -37,11 +37,12 @@
 //
 // [Config.Menu] evaluates which entry each boot loader starts by default: GRUB's script
 // is followed statement by statement, both ways where a condition is about the machine;
-// systemd-boot's entries are sorted as it does, and its patterns matched; of Syslinux
-// and U-Boot the settings count that name a label. [Config.Promote] makes the default
-// the kernel that is wanted, and removes or demotes the entries of others;
-// [Config.Restore] takes back what can be. Menus that only the firmware knows, its boot
-// order and systemd-boot's variables there are outside the tree.
+// systemd-boot's entries are sorted as it does, and its patterns matched, by all versions
+// since 250 where they differ (src/boot/boot.c); of Syslinux and U-Boot the settings count
+// that name a label. [Config.Promote] makes the default the kernel that is wanted, and
+// removes or demotes the entries of others; [Config.Restore] takes back what can be. Menus
+// that only the firmware knows, its boot order and systemd-boot's variables there are
+// outside the tree.
 //
 // # Left out
 //

@@ -26,8 +26,8 @@ type LoaderMenu struct {
 	// that cannot be told from the tree, or where versions of the loader differ.
 	Default, Fallback []int
 
-	// Unknown says that the default depends on what the tree does not hold.
-	Unknown bool
+	// Unknown says why nobody can tell the default by the tree; empty if all is known.
+	Unknown string
 
 	root any // *grubRoot, *sdBoot or *syslinuxMenu
 }
@@ -44,6 +44,7 @@ type MenuItem struct {
 	Recovery bool // it does not bring up the system as usual
 	Maybe    bool // only under a condition that cannot be told from the tree
 	Missing  bool // the tree lacks a kernel that it starts
+	Spent    bool // it has no boot attempts left, and its loader counts them
 }
 
 func (i MenuItem) String() string {
@@ -110,6 +111,7 @@ type menuReader struct {
 	notes   []string
 	// blscfgUsed says that GRUB reads the boot loader entries.
 	blscfgUsed bool
+	grubTops   []string // every grub.cfg that is evaluated by itself
 }
 
 func (r *menuReader) note(format string, args ...any) {
@@ -149,6 +151,11 @@ type blsFile struct {
 	MenuItem
 	file                        *file
 	volume                      string
+	starts                      string // the key of what it starts: linux, efi, uki, uki-url
+	forGrub                     bool   // it has a linux line
+	architectures               []string
+	unnamed                     bool   // an image without a name of its system
+	id                          string // as one version of systemd-boot has it
 	sortKey, machineID, version string
 	left, done                  int // boot attempts; left is -1 without counting
 }
@@ -178,9 +185,12 @@ func (r *menuReader) blsFiles(dir, volume string) ([]*blsFile, error) {
 func (r *menuReader) blsFile(f *file, volume, base string) *blsFile {
 	b := &blsFile{file: f, volume: volume, MenuItem: MenuItem{Path: f.path, ID: base}}
 	b.left, b.done = bootCount(base)
-	loads, kernel, options := "", "", ""
+	kernel, options := "", ""
 	for _, l := range parseBLS(f.data) {
 		value := unquoted(string(f.data[l.start:l.end]))
+		if l.start == l.end {
+			continue
+		}
 		switch l.key {
 		case "title":
 			b.Title = value
@@ -190,23 +200,38 @@ func (r *menuReader) blsFile(f *file, volume, base string) *blsFile {
 			b.sortKey = value
 		case "machine-id":
 			b.machineID = value
+		case "architecture":
+			b.architectures = append(b.architectures, value)
 		case "options":
 			options += " " + value
-		case "linux", "efi", "uki":
-			loads, kernel = l.key, r.locate(value, volume)
+		case "linux", "efi", "uki", "uki-url":
+			at := r.locate(value, volume)
+			// Versions differ in which of several stands, and whether any does.
+			b.Unnamed = b.Unnamed || b.starts != "" && (b.starts != l.key || kernel != at)
+			b.starts, kernel, b.forGrub = l.key, at, b.forGrub || l.key == "linux"
 		}
 	}
-	if info, err := r.tree.Lstat(kernel); loads == "" || err != nil || !info.Mode.IsRegular() {
+	b.Maybe, b.Linux = b.Unnamed, b.Unnamed
+	if b.starts == "uki-url" { // in newer versions, and where the firmware booted from a network
+		b.Maybe, b.Linux, b.Unnamed = true, true, true
+	}
+	if info, err := r.tree.Lstat(kernel); !b.Unnamed && (b.starts == "" || err != nil || !info.Mode.IsRegular()) {
 		return nil // systemd-boot leaves it out; GRUB could not start it
 	}
-	if image := r.imageItem(kernel); image != nil {
-		b.Linux, b.Releases, b.Unnamed = true, image.Releases, image.Unnamed
-	} else if loads == "linux" && !isTool(kernel) {
-		release := orWord(orWord(r.kernels[kernel], releaseOf(kernel)), b.version)
-		b.loads(release)
-	}
+	r.blsKernel(b, kernel)
 	b.marksRecovery(options)
 	return b
+}
+
+// blsKernel takes note of what an entry starts. A kernel can be started by its efi key as
+// well; what no name says to be one is another program.
+func (r *menuReader) blsKernel(b *blsFile, kernel string) {
+	release := orWord(r.kernels[kernel], releaseOf(kernel))
+	if image := r.imageItem(kernel); image != nil {
+		b.Linux, b.Releases, b.Unnamed = true, image.Releases, image.Unnamed || b.Unnamed
+	} else if !isTool(kernel) && (b.starts == "linux" || b.starts == "efi" && release != "") {
+		b.loads(orWord(release, b.version))
+	}
 }
 
 // bootCount reads the counters before the suffix of a name: +LEFT-DONE (systemd-boot(7),

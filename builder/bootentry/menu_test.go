@@ -57,8 +57,8 @@ func menuOf(t testing.TB, c *bootentry.Config) bootentry.Menu {
 func describeMenu(b *strings.Builder, m bootentry.Menu) {
 	for _, l := range m.Loaders {
 		fmt.Fprintf(b, "%s %s: default %v fallback %v", l.Loader, l.Path, l.Default, l.Fallback)
-		if l.Unknown {
-			b.WriteString(" or what the tree does not say")
+		if l.Unknown != "" {
+			fmt.Fprintf(b, ", not known: %s", l.Unknown)
 		}
 		b.WriteString("\n")
 		for n, i := range l.Items {
@@ -69,7 +69,7 @@ func describeMenu(b *strings.Builder, m bootentry.Menu) {
 			for _, f := range []struct {
 				on   bool
 				name string
-			}{{i.Unnamed, "unnamed"}, {i.Recovery, "recovery"}, {i.Maybe, "maybe"}} {
+			}{{i.Unnamed, "unnamed"}, {i.Recovery, "recovery"}, {i.Maybe, "maybe"}, {i.Spent, "spent"}} {
 				if f.on {
 					b.WriteString(" " + f.name)
 				}

@@ -23,7 +23,10 @@ type grubRoot struct {
 	chained           bool  // another configuration takes over
 	elsewhere         bool  // and makes a menu of its own
 	blscfg            bool
-	direct            bool // it boots without its menu
+	direct            bool   // it boots without its menu
+	lost              string // what it goes on with that the tree lacks
+	leaves            bool   // and it does so whatever the machine
+	adds              string // a command of which nobody knows what it adds to the menu
 }
 
 // grubItem is one entry or submenu.
@@ -115,37 +118,59 @@ func (r *menuReader) grub() ([]LoaderMenu, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []LoaderMenu
-	done := map[string]bool{}
+	var tops []*file
 	for _, dir := range dirs {
 		name, err := r.find(dir, "grub.cfg")
 		if err != nil {
 			return nil, err
 		}
 		f, err := r.readIf(name)
-		if err != nil || f == nil || done[f.path] {
-			if err != nil {
-				return nil, err
-			}
-			continue
+		if err != nil {
+			return nil, err
 		}
-		done[f.path] = true
+		if f != nil && !slices.Contains(r.grubTops, f.path) {
+			tops, r.grubTops = append(tops, f), append(r.grubTops, f.path)
+		}
+	}
+	var out []LoaderMenu
+	for _, f := range tops {
 		run := &grubRun{menuReader: r, root: &grubRoot{path: f.path, nodes: map[string][]grubNode{}, files: map[string]*file{}},
 			functions: map[string][]grubNode{}}
 		vars := grubVars{}
 		if err := run.script(f, vars, 0); err != nil {
 			return nil, err
 		}
-		if run.failed != "" {
-			r.note("%s: %s", f.path, run.failed)
-			continue
-		}
 		run.root.default_, run.root.fallbck = vars.get("default"), vars.get("fallback")
-		if run.root.number(run.root.menu, ""); len(run.root.items) > 0 && !run.root.elsewhere {
-			out = append(out, run.root.loaderMenu())
+		run.root.number(run.root.menu, "")
+		if m := run.loaderMenu(); len(m.Items) > 0 || m.Unknown != "" {
+			out = append(out, m)
 		}
 	}
 	return out, nil
+}
+
+// loaderMenu is the menu that a script makes; none where another one makes it, and one
+// without entries where nobody can tell.
+func (g *grubRun) loaderMenu() LoaderMenu {
+	m := LoaderMenu{Loader: "GRUB", Path: g.root.path, root: &grubRoot{path: g.root.path}}
+	switch {
+	case g.failed != "":
+		m.Unknown = "the script cannot be followed: " + g.failed
+	case g.root.elsewhere:
+	case len(g.root.items) > 0:
+		m = g.root.loaderMenu()
+	case g.root.direct:
+		m.Unknown = "it boots without its menu"
+	case g.root.lost != "":
+		m.Unknown = "it makes no menu entries, and goes on with " + g.root.lost
+	case g.root.adds != "":
+		m.Unknown = "it makes no menu entries but those of the command " + g.root.adds + ", which are not known"
+	case g.root.blscfg:
+		m.Unknown = "its entries are those of blscfg, and the tree has no boot loader entry that GRUB can start"
+	default:
+		g.note("%s: this GRUB starts nothing by default: it makes no menu entries", g.root.path)
+	}
+	return m
 }
 
 func (r *menuReader) readIf(name string) (*file, error) {
@@ -171,7 +196,14 @@ func (g *grubRoot) loaderMenu() LoaderMenu {
 	for _, i := range g.items {
 		m.Items = append(m.Items, i.MenuItem)
 	}
-	m.Unknown = g.default_.any || g.direct
+	switch {
+	case g.direct:
+		m.Unknown = "it boots without its menu"
+	case g.default_.any:
+		m.Unknown = "the script computes it"
+	case g.leaves:
+		m.Unknown = "it goes on with " + g.lost
+	}
 	for _, value := range g.default_.list {
 		m.Default = union2(m.Default, g.resolve(g.menu, value, true))
 	}

@@ -2,6 +2,7 @@ package bootentry
 
 import (
 	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"strconv"
@@ -70,6 +71,7 @@ func (g *grubRun) named(name string, words []word, s *scope) error {
 		if name == "eval" {
 			g.evals(words[1:], s)
 		}
+		g.root.adds = name
 		g.note("%s: line %d: what the command %s adds to the menu is not known", s.file.path, lineOf(s.file.data, words[0].start), name)
 	default:
 		if body, found := g.functions[name]; found {
@@ -153,17 +155,22 @@ func (g *grubRun) source(name string, words []word, s *scope) error {
 		return nil
 	}
 	target, err := g.target(words[1], s.file)
-	if err != nil || target == "" {
+	if err != nil {
 		return err
 	}
 	f, err := g.readIf(target)
-	if err != nil || f == nil {
+	if err != nil {
 		return err
+	}
+	if f == nil {
+		g.root.lost = fmt.Sprintf("%s in line %d, which the tree does not have", s.file.data[words[1].start:words[1].end], lineOf(s.file.data, words[0].start))
+		g.root.leaves = g.root.leaves || name == "configfile" && !s.maybe && !s.nested
+		return nil
 	}
 	if name != "configfile" {
 		return g.inline(f, s)
 	}
-	if strings.EqualFold(path.Base(f.path), "grub.cfg") {
+	if slices.Contains(g.grubTops, f.path) {
 		g.root.chained, g.root.elsewhere = true, !s.maybe
 		return nil // that one is evaluated by itself
 	}
@@ -195,7 +202,7 @@ func (g *grubRun) blscfg(s *scope) error {
 		for _, b := range list {
 			item := &grubItem{MenuItem: b.MenuItem}
 			item.ID, item.Maybe, item.Title = b.stem(), s.maybe, orWord(b.Title, b.ID)
-			if !b.Linux {
+			if !b.Linux || !b.forGrub {
 				continue // GRUB takes only those with a linux line
 			}
 			*s.menu = append(*s.menu, item)

@@ -194,13 +194,14 @@ func (p *promoting) stranger(i MenuItem) bool {
 	return i.Linux && !p.barred(i) && (i.Unnamed || slices.ContainsFunc(i.Releases, func(r string) bool { return !slices.Contains(p.wish.Allowed, r) }))
 }
 
-// target finds the item that is to start by default: -1 if there is none.
+// target finds the item that is to start by default: -1 if there is none. One whose boot
+// attempts are used up, or whose kernel the tree lacks, is it only where all are so.
 func (p *promoting) target(m LoaderMenu) int {
-	for _, missing := range []bool{false, true} { // a kernel that the tree lacks only where all do
+	for _, flaw := range []struct{ missing, spent bool }{{}, {spent: true}, {missing: true}, {true, true}} {
 		for _, release := range p.wish.Allowed {
 			best := -1
 			for n, i := range m.Items {
-				fits := len(i.Releases) == 1 && i.Releases[0] == release && !i.Unnamed && !i.Maybe && i.Missing == missing
+				fits := len(i.Releases) == 1 && i.Releases[0] == release && !i.Unnamed && !i.Maybe && i.Missing == flaw.missing && i.Spent == flaw.spent
 				if fits && (best < 0 || m.Items[best].Recovery && !i.Recovery) {
 					best = n
 				}
@@ -218,11 +219,11 @@ func (p *promoting) target(m LoaderMenu) int {
 func (p *promoting) satisfied(m LoaderMenu, t int) bool {
 	for _, n := range m.Default {
 		i := m.Items[n]
-		if !slices.Equal(i.Releases, m.Items[t].Releases) || i.Unnamed || i.Recovery && !m.Items[t].Recovery || i.Missing && !m.Items[t].Missing {
+		if !slices.Equal(i.Releases, m.Items[t].Releases) || i.Unnamed || i.Recovery && !m.Items[t].Recovery || i.Missing && !m.Items[t].Missing || i.Spent && !m.Items[t].Spent {
 			return false
 		}
 	}
-	if m.Unknown || len(m.Default) == 0 {
+	if m.Unknown != "" || len(m.Default) == 0 {
 		return false
 	}
 	return !slices.ContainsFunc(m.Fallback, func(n int) bool { return p.barred(m.Items[n]) })
@@ -238,6 +239,8 @@ func (p *promoting) cutOut(m LoaderMenu) error {
 	if p.target(m) < 0 {
 		if i := slices.IndexFunc(m.Items, func(i MenuItem) bool { return i.Linux }); i >= 0 {
 			p.refuse(m.Items[i], fmt.Sprintf("%s has no entry for a kernel that may start; it has %s", m.Loader, strings.Join(releasesOf(m), ", ")), "")
+		} else if m.Unknown != "" {
+			p.refuse(MenuItem{Path: m.Path}, fmt.Sprintf("nobody can tell what %s starts: %s", m.Loader, m.Unknown), "")
 		}
 		return nil
 	}
@@ -298,6 +301,10 @@ func (p *promoting) defaultSDBoot(m LoaderMenu, b *sdBoot, t int) {
 	value := b.pattern(b.entries[t])
 	if value == "" {
 		p.refuse(m.Items[t], "no pattern of loader.conf names it alone", "give it a name without blanks that begins no other entry's name")
+		return
+	}
+	if b.conf != nil && bytes.IndexByte(b.conf.data, 0) >= 0 {
+		p.refuse(MenuItem{Path: m.Path}, m.Unknown, "write the file anew, as text")
 		return
 	}
 	f := &file{path: m.Path}

@@ -203,7 +203,7 @@ func (p *promoting) defaultGrub(m LoaderMenu, g *grubRoot, t int) error {
 // allMean says that every value starts what item t does.
 func (p *promoting) allMean(m LoaderMenu, g *grubRoot, values []string, t int) bool {
 	one := m
-	one.Default, one.Fallback, one.Unknown = nil, nil, false
+	one.Default, one.Fallback, one.Unknown = nil, nil, ""
 	for _, v := range values {
 		one.Default = union2(one.Default, g.resolve(g.menu, v, true))
 	}

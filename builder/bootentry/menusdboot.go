@@ -3,7 +3,10 @@ package bootentry
 import (
 	"bytes"
 	"cmp"
+	"debug/pe"
+	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -13,29 +16,26 @@ type sdBoot struct {
 	esp      string // directory where loader.conf is, or would be
 	conf     *file  // nil: none
 	settings []blsLine
-	entries  []*blsFile // in order
+	machines []string // that it is built for, as UEFI names them; none where nothing says
+	// installed says that the tree has more of it than entries, which are not its alone.
+	installed bool
+	entries   []*blsFile // in order
 }
 
 // systemdBoot evaluates the menu of systemd-boot, if the tree has it or something that
 // only systemd-boot would start: the entries of the ESP and of the boot partition.
 func (r *menuReader) systemdBoot() ([]LoaderMenu, error) {
 	b := &sdBoot{}
-	installed := false
+	err := r.sdBootPrograms(b)
+	if err != nil {
+		return nil, err
+	}
 	for _, volume := range volumes() {
-		for _, names := range [][]string{{"EFI", "systemd"}, {"loader", "loader.conf"}} {
-			name, err := r.find(volume, names...)
-			if err != nil {
-				return nil, err
-			}
-			if installed = installed || name != ""; name != "" && b.esp == "" {
-				b.esp = volume
-			}
-		}
 		if err := r.sdBootVolume(b, volume); err != nil {
 			return nil, err
 		}
 	}
-	if len(b.entries) == 0 || (!installed && r.blscfgUsed) {
+	if len(b.entries) == 0 || (!b.installed && r.blscfgUsed) {
 		return nil, nil
 	}
 	if b.esp == "" {
@@ -52,7 +52,54 @@ func (r *menuReader) systemdBoot() ([]LoaderMenu, error) {
 	if b.conf != nil {
 		b.settings = parseBLS(b.conf.data)
 	}
-	return []LoaderMenu{b.loaderMenu()}, nil
+	b.keepShown()
+	m := b.loaderMenu()
+	for _, n := range m.Default {
+		if i := m.Items[n]; i.Spent {
+			r.note("%s: it has no boot attempts left, and systemd-boot starts it: no other is before it, or loader.conf names it", i.Path)
+		}
+	}
+	return []LoaderMenu{m}, nil
+}
+
+// sdBootPrograms finds the ESP, and what machines systemd-boot's programs there are for.
+func (r *menuReader) sdBootPrograms(b *sdBoot) error {
+	for _, volume := range volumes() {
+		for _, names := range [][]string{{"EFI", "systemd"}, {"loader", "loader.conf"}} {
+			name, err := r.find(volume, names...)
+			if err != nil {
+				return err
+			}
+			if b.installed = b.installed || name != ""; name != "" && b.esp == "" {
+				b.esp = volume
+			}
+		}
+	}
+	for _, place := range []struct{ dir, prefix string }{{"systemd", "systemd-boot"}, {"BOOT", "boot"}} {
+		for _, volume := range volumes() {
+			dir, err := r.find(volume, "EFI", place.dir)
+			if err != nil {
+				return err
+			}
+			if dir == "" {
+				continue
+			}
+			names, err := r.files(dir, ".efi")
+			if err != nil {
+				return err
+			}
+			for _, name := range names {
+				base := strings.ToLower(path.Base(name))
+				if machine, found := strings.CutPrefix(base[:len(base)-len(".efi")], place.prefix); found {
+					b.machines = union(b.machines, []string{machine})
+				}
+			}
+		}
+		if len(b.machines) > 0 {
+			break
+		}
+	}
+	return nil
 }
 
 func (r *menuReader) sdBootVolume(b *sdBoot, volume string) error {
@@ -61,7 +108,7 @@ func (r *menuReader) sdBootVolume(b *sdBoot, volume string) error {
 		var list []*blsFile
 		list, err = r.blsFiles(dir, volume)
 		for _, e := range list {
-			if hidden := strings.HasPrefix(e.ID, ".") || strings.HasPrefix(strings.ToLower(e.ID), "auto-"); !hidden {
+			if !isHidden(e.ID) {
 				b.add(e)
 			}
 		}
@@ -75,10 +122,10 @@ func (r *menuReader) sdBootVolume(b *sdBoot, volume string) error {
 	names, err := r.files(dir, ".efi")
 	for _, name := range names {
 		item := r.imageItem(name)
-		if item == nil {
+		if item == nil || isHidden(item.ID) {
 			continue
 		}
-		e := &blsFile{MenuItem: *item, volume: volume, sortKey: "linux"}
+		e := &blsFile{MenuItem: *item, volume: volume}
 		e.left, e.done = bootCount(e.ID)
 		if err := r.osRelease(e); err != nil {
 			return err
@@ -88,15 +135,51 @@ func (r *menuReader) sdBootVolume(b *sdBoot, volume string) error {
 	return err
 }
 
+// isHidden says which names of entries systemd-boot leaves out.
+func isHidden(base string) bool {
+	return strings.HasPrefix(base, ".") || strings.HasPrefix(strings.ToLower(base), "auto-")
+}
+
+// keepShown drops the entries of other machines, and marks those that systemd-boot may
+// leave out. Where its programs in the tree are not for one machine, the images say which
+// it is, or the entries if they all say the same.
+func (b *sdBoot) keepShown() {
+	var images []string
+	for _, e := range b.entries {
+		if e.starts == "" {
+			images = union(images, e.architectures)
+		}
+	}
+	if len(images) == 1 && (len(b.machines) == 0 || slices.Contains(b.machines, images[0])) {
+		b.machines = images
+	}
+	if all := b.entries[0].architectures; len(b.machines) == 0 && len(all) == 1 &&
+		!slices.ContainsFunc(b.entries, func(e *blsFile) bool { return !slices.Equal(e.architectures, all) }) {
+		b.machines = all
+	}
+	b.entries = slices.DeleteFunc(b.entries, func(e *blsFile) bool {
+		return slices.ContainsFunc(e.architectures, func(a string) bool {
+			return len(b.machines) > 0 && !slices.Contains(b.machines, strings.ToLower(a))
+		})
+	})
+	for _, e := range b.entries {
+		// Older versions tell cases apart.
+		other := func(a string) bool { return len(b.machines) != 1 || a != b.machines[0] }
+		e.Maybe = e.Maybe || e.unnamed && b.installed || slices.ContainsFunc(e.architectures, other)
+	}
+}
+
 // add keeps each file once: a volume may be found twice.
 func (b *sdBoot) add(e *blsFile) {
 	if !slices.ContainsFunc(b.entries, func(o *blsFile) bool { return o.Path == e.Path }) {
+		e.id = e.idWith(true)
 		b.entries = append(b.entries, e)
 	}
 }
 
 // osRelease takes an image's sort key and version from its .osrel section, as
-// bootspec_pick_name_version_sort_key does.
+// bootspec_pick_name_version_sort_key does, which has no use for one without a name, and
+// the machine that it is for from its header.
 func (r *menuReader) osRelease(e *blsFile) error {
 	f, err := r.tree.Open(e.Path)
 	if err != nil {
@@ -106,6 +189,10 @@ func (r *menuReader) osRelease(e *blsFile) error {
 	m, err := parsePE(f, f.Size())
 	if err != nil {
 		return nil // Read took it for an image, and says what it thinks of it
+	}
+	if name := map[uint16]string{pe.IMAGE_FILE_MACHINE_I386: "ia32", pe.IMAGE_FILE_MACHINE_AMD64: "x64", pe.IMAGE_FILE_MACHINE_ARMNT: "arm", pe.IMAGE_FILE_MACHINE_ARM64: "aa64",
+		pe.IMAGE_FILE_MACHINE_RISCV64: "riscv64", pe.IMAGE_FILE_MACHINE_LOONGARCH64: "loongarch64"}[m.header.Machine]; name != "" {
+		e.architectures = []string{name}
 	}
 	fields := map[string]string{}
 	for _, n := range m.named(".osrel") {
@@ -119,6 +206,7 @@ func (r *menuReader) osRelease(e *blsFile) error {
 		}
 	}
 	e.sortKey = orWord(fields["IMAGE_ID"], fields["ID"])
+	e.unnamed = e.sortKey == "" && fields["PRETTY_NAME"] == "" && fields["NAME"] == ""
 	e.version = orWord(orWord(fields["IMAGE_VERSION"], fields["VERSION"]), orWord(fields["VERSION_ID"], fields["BUILD_ID"]))
 	e.Title = orWord(fields["PRETTY_NAME"], e.Title)
 	return nil
@@ -138,14 +226,14 @@ func compareEntries(a, b *blsFile) int {
 	if c == 0 && a.sortKey != "" {
 		c = cmp.Or(strings.Compare(a.sortKey, b.sortKey), strings.Compare(a.machineID, b.machineID), -compareVersions(a.version, b.version))
 	}
-	if c = cmp.Or(c, -compareVersions(strings.ToLower(a.ID), strings.ToLower(b.ID))); c != 0 || a.left < 0 || b.left < 0 {
+	if c = cmp.Or(c, -compareVersions(a.id, b.id)); c != 0 || a.left < 0 || b.left < 0 {
 		return c
 	}
 	return cmp.Or(-cmp.Compare(a.left, b.left), cmp.Compare(a.done, b.done))
 }
 
-// setting is the last line with a key and a value, which stands: line_get_key_value in
-// src/boot passes over a key without one.
+// setting is the last line with a key and a value: line_get_key_value in src/boot passes
+// over a key without one.
 func (b *sdBoot) setting(key string) (line blsLine, value string, found bool) {
 	for _, l := range b.settings {
 		if l.key == key && l.start < l.end {
@@ -155,101 +243,271 @@ func (b *sdBoot) setting(key string) (line blsLine, value string, found bool) {
 	return line, value, found
 }
 
-// loaderMenu says what systemd-boot starts (loader.conf(5)). Preferred is newer than
-// some versions in use and passes over what has no boot attempts left.
+// patterns are what versions of systemd-boot take for the value of a setting: newer ones
+// take off single quotes as well, and pass over an @ with another word than saved behind
+// it.
+func (b *sdBoot) patterns(key string) []string {
+	older, newer := "", ""
+	for _, l := range b.settings {
+		if l.key != key || l.start == l.end {
+			continue
+		}
+		value := string(b.conf.data[l.start:l.end])
+		if older = value; value[0] != '\'' {
+			older = unquoted(value)
+		}
+		if value = unquoted(value); !strings.HasPrefix(value, "@") || strings.EqualFold(value, saved) {
+			newer = value
+		}
+	}
+	return union([]string{older}, []string{newer})
+}
+
+// saved has systemd-boot start what was started last, which the firmware remembers.
+const saved = "@saved"
+
+// unquoted is a value as line_get_key_value in src/boot takes it.
+func unquoted(value string) string {
+	if n := len(value); n > 1 && value[0] == value[n-1] && (value[0] == '"' || value[0] == '\'') {
+		return value[1 : n-1]
+	}
+	return value
+}
+
+// sdReading is loader.conf and the entries as one version of systemd-boot takes them.
+type sdReading struct {
+	entries            []sdEntry // in order
+	preferred, pattern glob
+}
+
+// sdEntry is an entry as one version of systemd-boot has it.
+type sdEntry struct {
+	blsFile
+	index int // in sdBoot.entries
+}
+
+// readings are all that loader.conf and the entries can mean. In older versions the
+// counters belong to an entry's ID; the setting preferred is of 260; entries that are
+// Maybe are shown by some versions only.
+func (b *sdBoot) readings() []sdReading {
+	var out []sdReading
+	for _, counters := range []bool{true, false} {
+		for _, all := range []bool{true, false} {
+			var entries []sdEntry
+			for n, e := range b.entries {
+				if e.Maybe && !all {
+					continue
+				}
+				one := sdEntry{*e, n}
+				one.id = e.idWith(counters)
+				entries = append(entries, one)
+			}
+			slices.SortStableFunc(entries, func(a, b sdEntry) int { return compareEntries(&a.blsFile, &b.blsFile) })
+			for _, preferred := range union([]string{""}, b.patterns("preferred")) {
+				for _, pattern := range b.patterns("default") {
+					out = append(out, sdReading{entries, newGlob(preferred), newGlob(pattern)})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// idWith is the ID of an entry, with the counters or without.
+func (e *blsFile) idWith(counters bool) string {
+	id := strings.ToLower(e.ID)
+	if e.left >= 0 && !counters {
+		id = id[:strings.LastIndexByte(id, '+')] + path.Ext(id)
+	}
+	return id
+}
+
+// chosen says which entry is started (config_select_default_entry in src/boot/boot.c), by
+// its place in order, or -1: what preferred names and has boot attempts left, then what
+// default names, then the first. Named is false for the first.
+func (r sdReading) chosen() (n int, named bool) {
+	n = slices.IndexFunc(r.entries, func(e sdEntry) bool { return e.left != 0 && r.preferred.names(e.id) })
+	if n < 0 {
+		n = slices.IndexFunc(r.entries, func(e sdEntry) bool { return r.pattern.names(e.id) })
+	}
+	if n >= 0 || len(r.entries) == 0 {
+		return n, n >= 0
+	}
+	return 0, false
+}
+
+// maxFailures is how many entries are followed that fail until their boot attempts are
+// used up; kernel-install leaves a handful.
+const maxFailures = 32
+
+// failures says which entries come after the chosen one where each before it has used up
+// its boot attempts and so gone to the end.
+func (r sdReading) failures(n int) (out []int) {
+	entries := slices.Clone(r.entries)
+	for range maxFailures {
+		if n < 0 || entries[n].left <= 0 {
+			return out
+		}
+		spent := entries[n]
+		if base, counted := strings.CutSuffix(spent.id, path.Ext(spent.id)); counted && strings.EqualFold(spent.id, spent.ID) {
+			spent.id = fmt.Sprintf("%s+0-%d%s", base[:strings.LastIndexByte(base, '+')], spent.done+spent.left, path.Ext(spent.id))
+		}
+		spent.left, spent.done = 0, spent.done+spent.left
+		entries = append(slices.Delete(entries, n, n+1), spent)
+		n, _ = sdReading{entries, r.preferred, r.pattern}.chosen()
+		out = append(out, entries[n].index)
+	}
+	for _, e := range entries {
+		out = append(out, e.index) // any of them
+	}
+	return out
+}
+
+// loaderMenu says what systemd-boot starts (loader.conf(5)), whatever its version.
 func (b *sdBoot) loaderMenu() LoaderMenu {
 	m := LoaderMenu{Loader: "systemd-boot", Path: path.Join(b.esp, "loader/loader.conf"), root: b}
 	for _, e := range b.entries {
+		e.Spent = e.left == 0
 		m.Items = append(m.Items, e.MenuItem)
 	}
-	_, preferred, _ := b.setting("preferred")
-	_, pattern, _ := b.setting("default")
-	preferred, pattern = unquoted(preferred), unquoted(pattern)
-	m.Unknown = strings.EqualFold(pattern, "@saved")
-	for _, counters := range []bool{true, false} { // as the boot loader sees names, and as bootctl does
-		if i := b.match(preferred, counters, true); i >= 0 {
-			m.Default = union2(m.Default, []int{i})
+	if b.conf != nil && bytes.IndexByte(b.conf.data, 0) >= 0 {
+		m.Unknown = "it has a zero byte, where systemd-boot stops reading"
+	}
+	if len(b.entries) == 0 {
+		m.Unknown = "all its entries are for another machine"
+	}
+	for _, r := range b.readings() {
+		n, named := r.chosen()
+		switch {
+		case r.pattern.text == saved || r.preferred.text == saved:
+			m.Unknown = "it says @saved, and the firmware remembers which entry that is"
+		case max(len(r.pattern.text), len(r.preferred.text)) > maxGlob:
+			m.Unknown = fmt.Sprintf("it has a pattern of more than %d bytes", maxGlob)
+		case !named && namesFound(r.pattern):
+			m.Unknown = "it names an entry of what systemd-boot finds on the machine"
+		case !named && strings.LastIndexByte(r.pattern.text, '@') > 0:
+			m.Unknown = "it names a profile of an image"
 		}
-		i := b.match(pattern, counters, false)
-		if i < 0 {
-			m.Unknown = m.Unknown || namesFound(pattern)
-			i = b.automatic(0)
-			// It goes to the end once its attempts are used up.
-			if next := b.automatic(i + 1); i >= 0 && b.entries[i].left >= 0 && next >= 0 {
-				m.Fallback = []int{next}
-			}
-		}
-		if i >= 0 {
-			m.Default = union2(m.Default, []int{i})
+		if n >= 0 {
+			m.Default = union2(m.Default, []int{r.entries[n].index})
+			m.Fallback = union2(m.Fallback, r.failures(n))
 		}
 	}
+	m.Fallback = slices.DeleteFunc(m.Fallback, func(n int) bool { return slices.Contains(m.Default, n) })
 	return m
 }
 
 // namesFound says whether a pattern names one of the entries that the boot loader makes
 // of what it finds on the machine (loader.conf(5), "auto-entries").
-func namesFound(pattern string) bool {
+func namesFound(pattern glob) bool {
 	return slices.ContainsFunc([]string{"auto-windows", "auto-osx", "auto-efi-shell", "auto-efi-default", "auto-reboot-to-firmware-setup", "auto-poweroff", "auto-reboot"},
-		func(id string) bool { return pattern != "" && matches(strings.ToLower(pattern), id) })
+		pattern.names)
 }
 
-// unquoted is a value as line_get_key_value in src/boot takes it.
-func unquoted(value string) string {
-	if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
-		return value[1 : len(value)-1]
+// glob is a pattern as efi_fnmatch of src/boot takes it: *, ?, sets in brackets, a
+// backslash for the next character. Nothing in a set negates it.
+type glob struct {
+	text string         // in lower case
+	re   *regexp.Regexp // nil: it names nothing
+}
+
+func (g glob) names(id string) bool { return g.re != nil && g.re.MatchString(id) }
+
+// maxGlob is far above the length of any name.
+const maxGlob = 1024
+
+func newGlob(pattern string) glob {
+	g := glob{text: strings.ToLower(pattern)}
+	if pattern == "" || len(pattern) > maxGlob {
+		return g
 	}
-	return value
+	var expression strings.Builder
+	expression.WriteString(`(?s)^`)
+	for rest := []rune(g.text); len(rest) > 0; {
+		c := rest[0]
+		rest = rest[1:]
+		switch {
+		case c == '*':
+			expression.WriteString(`.*`)
+		case c == '?':
+			expression.WriteString(`.`)
+		case c == '[':
+			length := writeSet(&expression, rest)
+			if length < 0 {
+				return g
+			}
+			rest = rest[length:]
+		case c == '\\' && len(rest) == 0:
+			return g
+		default:
+			if c == '\\' {
+				c, rest = rest[0], rest[1:]
+			}
+			expression.WriteString(regexp.QuoteMeta(string(c)))
+		}
+	}
+	expression.WriteString(`$`)
+	if re, err := regexp.Compile(expression.String()); err == nil {
+		g.re = re
+	}
+	return g
 }
 
-// automatic finds the first entry from one on that is started without being named:
-// another program is not.
-func (b *sdBoot) automatic(from int) int {
-	for i := from; i < len(b.entries); i++ {
-		if b.entries[i].Linux {
-			return i
+// writeSet writes what is behind a bracket as a set of a regular expression, and gives its
+// length with the bracket at its end: -1 if there is none.
+func writeSet(out *strings.Builder, rest []rune) int {
+	type span struct{ low, high rune }
+	var spans []span
+	chained := true // a - here is no range
+	for i := 0; i < len(rest); i++ {
+		c := rest[i]
+		if c == ']' && i > 0 {
+			out.WriteString(`(?:`)
+			for n, s := range spans {
+				if n > 0 {
+					out.WriteString(`|`)
+				}
+				fmt.Fprintf(out, `[\x{%x}-\x{%x}]`, s.low, s.high)
+			}
+			out.WriteString(`)`)
+			return i + 1
 		}
+		isRange := c == '-' && !chained && i+1 < len(rest) && rest[i+1] != ']'
+		if isRange {
+			i++
+		}
+		if i < len(rest) && rest[i] == '\\' {
+			i++
+		}
+		if i >= len(rest) {
+			return -1
+		}
+		if low := rest[i]; !isRange {
+			spans = append(spans, span{low, low})
+		} else if first := spans[len(spans)-1].low; first <= low {
+			spans = append(spans, span{first, low})
+		}
+		chained = isRange
 	}
 	return -1
 }
 
-// match finds the first entry that a pattern names, by its name with or without the
-// counters; of those with boot attempts left, if so asked.
-func (b *sdBoot) match(pattern string, counters, attemptsLeft bool) int {
-	return slices.IndexFunc(b.entries, func(e *blsFile) bool {
-		name := e.ID
-		if e.left >= 0 && !counters {
-			name = name[:strings.LastIndexByte(name, '+')] + path.Ext(name)
-		}
-		return pattern != "" && (!attemptsLeft || e.left != 0) && matches(strings.ToLower(pattern), strings.ToLower(name))
-	})
-}
-
-// matches is efi_fnmatch: *, ? and sets in brackets, a backslash for the next
-// character.
-func matches(pattern, name string) bool {
-	ok, err := path.Match(strings.ReplaceAll(pattern, "[!", "[^"), strings.ReplaceAll(name, "/", "_"))
-	return err == nil && ok
-}
-
 // pattern names an entry for loader.conf whatever its counters say; nothing if it would
-// name others too.
+// name others too, or be read otherwise than it is written.
 func (b *sdBoot) pattern(e *blsFile) string {
 	stem, suffix := strings.TrimSuffix(e.ID, path.Ext(e.ID)), path.Ext(e.ID)
 	p := e.ID
 	if e.left >= 0 {
 		p = stem[:strings.LastIndexByte(stem, '+')] + "*" + suffix
 	}
-	if strings.ContainsAny(strings.Replace(p, "*", "", 1), "*?[]\\ \t") {
+	if strings.ContainsAny(strings.Replace(p, "*", "", 1), "*?[]\\ \t\r\n\"'") || strings.HasPrefix(p, "@") {
 		return ""
 	}
-	n := 0
+	g := newGlob(p)
 	for _, o := range b.entries {
-		if matches(strings.ToLower(p), strings.ToLower(o.ID)) {
-			n++
+		if o != e && (g.names(o.idWith(true)) || g.names(o.idWith(false))) {
+			return ""
 		}
-	}
-	if n != 1 {
-		return ""
 	}
 	return p
 }

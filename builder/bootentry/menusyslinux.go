@@ -108,7 +108,7 @@ func (m *syslinuxMenu) loaderMenu() LoaderMenu {
 		if i := m.named(value); i >= 0 {
 			out.Default = union2(out.Default, []int{i})
 		} else if isKernelFile(value) {
-			out.Unknown = true // a file, or nothing at all
+			out.Unknown = "it names " + value + ", which is none of its labels"
 		}
 	}
 	for _, d := range m.fails {

@@ -70,5 +70,12 @@ func showVerification(u *ui, target string, v *builder.Verification) error {
 		return nil
 	}
 	u.printf("%s does not conform to profile %s: %d of %s failed\n", target, v.Profile, failed, counted(len(v.Checks), "check"))
+	said := map[string]bool{"": true}
+	for _, c := range v.Checks {
+		if !said[c.Hint] {
+			u.say("hint: " + c.Hint)
+			said[c.Hint] = true
+		}
+	}
 	return nil
 }
