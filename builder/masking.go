@@ -14,20 +14,30 @@ import (
 // there.
 var unmaskable = []string{unit.Gate, unit.Breach, unit.Breached, "systemd-udevd.service", "systemd-udev-trigger.service"}
 
+// creators are names of credentials from which systemd makes units, drop-ins and rules of
+// udev: systemd.system-credentials(7).
+var creators = []string{"systemd.extra-unit.", "systemd.unit-dropin.", "udev.rules."}
+
 // maskingWord says what a kernel command line takes away from the gate: by systemd.mask=,
-// whose value may lack the suffix of a service (kernel-command-line(7)), or by a variable that
-// the kernel hands to systemd, and that replaces all directories of units (systemd.unit(5)).
+// whose value may lack the suffix of a service (kernel-command-line(7)), by a variable that
+// the kernel hands to systemd, or systemd to the managers of users, and that replaces all
+// directories of units (systemd.unit(5)), or by a credential.
 func maskingWord(commandLine string) (word, why string) {
 	for word := range strings.FieldsSeq(commandLine) {
-		key, value, _ := strings.Cut(strings.ReplaceAll(word, `"`, ""), "=")
-		if path.Ext(value) == "" {
-			value += ".service"
+		plain := strings.ReplaceAll(word, `"`, "")
+		key, value, _ := strings.Cut(plain, "=")
+		masked := value
+		if path.Ext(masked) == "" {
+			masked += ".service"
 		}
+		makes := func(name string) bool { return strings.HasPrefix(value, name) }
 		switch {
-		case key == "systemd.mask" && slices.Contains(unmaskable, value):
-			return word, "masks " + value
-		case key == "SYSTEMD_UNIT_PATH":
+		case key == "systemd.mask" && slices.Contains(unmaskable, masked):
+			return word, "masks " + masked
+		case unit.Redirects(plain), key == "systemd.setenv" && unit.Redirects(value):
 			return word, "has systemd read other units than the gate's"
+		case (key == "systemd.set_credential" || key == "systemd.set_credential_binary") && slices.ContainsFunc(creators, makes):
+			return word, "has systemd make units or rules that kerngate does not look into"
 		}
 	}
 	return "", ""

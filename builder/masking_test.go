@@ -18,13 +18,20 @@ func TestMaskedByBootEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	for word, want := range map[string]string{
-		"systemd.mask=initcheck-breach.service":    "masks initcheck-breach.service",
-		"systemd.mask=initcheck":                   "masks initcheck.service",
-		`systemd.mask="initcheck-breached.target"`: "masks initcheck-breached.target",
-		"systemd.mask=systemd-udevd":               "masks systemd-udevd.service",
-		"SYSTEMD_UNIT_PATH=/x":                     "has systemd read other units than the gate's",
-		"systemd.mask=nginx.service":               "",
-		"rd.systemd.mask=initcheck.service":        "",
+		"systemd.mask=initcheck-breach.service":                          "masks initcheck-breach.service",
+		"systemd.mask=initcheck":                                         "masks initcheck.service",
+		`systemd.mask="initcheck-breached.target"`:                       "masks initcheck-breached.target",
+		"systemd.mask=systemd-udevd":                                     "masks systemd-udevd.service",
+		"SYSTEMD_UNIT_PATH=/x":                                           "has systemd read other units than the gate's",
+		"SYSTEMD_PROC_CMDLINE=x":                                         "has systemd read other units than the gate's",
+		`systemd.setenv="SYSTEMD_UNIT_PATH=/x"`:                          "has systemd read other units than the gate's",
+		"systemd.set_credential=systemd.unit-dropin.initcheck.service:x": "has systemd make units or rules",
+		"systemd.set_credential_binary=udev.rules.zz:eA==":               "has systemd make units or rules",
+		"systemd.set_credential=passwd.hashed-password.root:x":           "",
+		"systemd.setenv=LANG=C":                                          "",
+		"systemd.setenv=SYSTEMD_UNIT_PATH":                               "",
+		"systemd.mask=nginx.service":                                     "",
+		"rd.systemd.mask=initcheck.service":                              "",
 	} {
 		text := strings.Replace(string(whole), "\noptions ", "\noptions "+word+" ", 1)
 		if text == string(whole) {

@@ -119,6 +119,11 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 		for _, c := range conflicts {
 			found = append(found, obstacle{c.Path, c.Why, "remove the file from the image"})
 		}
+		unseen, err := unit.Unseen(s.tree)
+		if err != nil {
+			return nil, nil, err
+		}
+		warnings = append(warnings, unseen...)
 		missed, excepted, err := ungated(s.tree, p)
 		if err != nil {
 			return nil, nil, err

@@ -60,14 +60,28 @@ func scopes(c Config) []scope {
 }
 
 // Conflicts finds what masks, overrides or resets the gate, its watcher and the drop-ins
-// of the gated units, and what makes a unit start in spite of them.
+// of the gated units, and what makes a unit start in spite of them: in the tree, and in the
+// extensions that lie in it.
 func Conflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
+	out, err := conflictsIn(t, c)
+	if err != nil {
+		return nil, err
+	}
+	extended, err := extensionConflicts(t, c)
+	return append(out, extended...), err
+}
+
+func conflictsIn(t rootfs.Tree, c Config) ([]Conflict, error) {
 	out, err := ruleConflicts(t, c)
 	if err != nil {
 		return nil, err
 	}
 	deaf, err := maskedUdev(t, c)
-	out = append(out, deaf...)
+	if err != nil {
+		return nil, err
+	}
+	elsewhere, err := environmentConflicts(t)
+	out = slices.Concat(out, deaf, elsewhere)
 	for _, s := range scopes(c) {
 		if err != nil {
 			return nil, err

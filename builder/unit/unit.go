@@ -6,7 +6,7 @@
 // Formats and search paths are those of systemd.unit(5), systemd.service(5),
 // systemd.exec(5), systemd.syntax(7) and udev(7). Which dependencies hold back a unit in
 // which state of the gate was measured by booting systemd 252, 257 and 262; see
-// docs/gate.md. It leaves out generators, and what users keep in their homes.
+// docs/gate.md. It leaves out what generators make, and what users keep in their homes.
 package unit
 
 import (

@@ -288,6 +288,20 @@ func TestConflicts(t *testing.T) {
 		{"udev masked", "etc/systemd/system/systemd-udevd.service", "-> /dev/null", "it masks systemd-udevd.service, and nobody hears of modules that are loaded later"},
 		{"udev masked by the vendor", "usr/lib/systemd/system/systemd-udevd.service", "-> ../../../../dev/null", "it masks systemd-udevd.service"},
 		{"udev masked locally by an empty file", "usr/local/lib/systemd/system/systemd-udev-trigger.service", "", "it masks systemd-udev-trigger.service"},
+		{"units elsewhere", "etc/systemd/system.conf", "[Manager]\nLogLevel=info\nManagerEnvironment=A=b \"SYSTEMD_UNIT_PATH=/x\"\n", `its line "ManagerEnvironment=A=b \"SYSTEMD_UNIT_PATH=/x\"" has service managers read other units`},
+		{"units elsewhere by drop-in", "usr/local/lib/systemd/system.conf.d/x.conf", "[Manager]\nManagerEnvironment=SYSTEMD_GENERATOR_PATH=/x\n", `has service managers read other units`},
+		{"units of users elsewhere", "usr/lib/systemd/system.conf.d/x.conf", "[Manager]\nDefaultEnvironment=SYSTEMD_UNIT_PATH=/x:\n", `has service managers read other units`},
+		{"units of user managers elsewhere", "etc/systemd/user.conf", "[Manager]\nManagerEnvironment=SYSTEMD_UNIT_PATH=/x\n", `has service managers read other units`},
+		{"gate masked by an extension", "var/lib/extensions/x/usr/local/lib/systemd/system/initcheck.service", "-> /dev/null", "it masks or overrides the gate"},
+		{"gate hidden by an extension", "etc/extensions/x/usr/lib/systemd/system/initcheck.service", "[Service]\nExecStart=/bin/true\n", "the extension hides /usr/lib/systemd/system/initcheck.service with it"},
+		{"checker hidden by an extension", "usr/lib/extensions/x/usr/bin/initcheck", "", "the extension hides /usr/sbin/initcheck with it"},
+		{"drop-in hidden by an extension", "var/lib/extensions/x.v/x_1/usr/lib/systemd/system/vllm.service.d/50-kerngate.conf", "", "the extension hides /usr/lib/systemd/system/vllm.service.d/50-kerngate.conf with it"},
+		{"directories hidden by an extension", "var/lib/extensions/x/usr/lib/systemd", "-> /etc/systemd", "the extension hides /usr/lib/systemd/system/initcheck.service with it"},
+		{"reset by an extension", "var/lib/extensions/x/usr/lib/systemd/system/vllm.service.d/zz.conf", assert, "takes away what holds back vllm.service"},
+		{"reset by a linked extension", "etc/extensions/linked", "-> ../../usr/share/ext", "takes away what holds back vllm.service"},
+		{"rule in an extension", "var/lib/extensions/x/usr/lib/udev/rules.d/zz.rules", `TAG="x"`, `its line 1, TAG="x", takes the tag`},
+		{"gate masked by a configuration extension", "var/lib/confexts/x/etc/systemd/system/initcheck.service", "-> /dev/null", "it masks or overrides the gate"},
+		{"gate masked by what is written over extensions", "var/lib/extensions.mutable/etc/systemd/system/initcheck.service", "", "it masks or overrides the gate"},
 		{"boot assessment masked", "etc/systemd/system/boot-complete.target.d/50-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for boot-complete.target"},
 		{"boot assessment reset", "etc/systemd/system/boot-complete.target.d/60-x.conf", assert, "takes away what holds back boot-complete.target"},
 		{"hardening masked", "etc/systemd/system/vllm.service.d/zz-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for vllm.service"},
@@ -343,6 +357,16 @@ func TestConflicts(t *testing.T) {
 		{"list of what is allowed", "etc/systemd/system/vllm.service", "[Service]\nRestrictAddressFamilies=AF_INET AF_UNIX AF_ALG\nSystemCallArchitectures=native\n", stays},
 		{"other family allowed later", "etc/systemd/system/vllm.service.d/zzz.conf", "[Service]\nRestrictAddressFamilies=~AF_PACKET\nRestrictAddressFamilies=AF_INET\n", stays},
 		{"user unit with the gate's name", "etc/systemd/user/initcheck.service", "", stays},
+		{"other environment", "etc/systemd/system.conf", "[Manager]\nManagerEnvironment=SYSTEMD_LOG_LEVEL=debug SYSTEMD_UNIT_PATH\n#ManagerEnvironment=SYSTEMD_UNIT_PATH=/x\n", stays},
+		{"settings hidden by others", "usr/lib/systemd/system.conf.d/hidden.conf", "[Manager]\nManagerEnvironment=SYSTEMD_UNIT_PATH=/x\n", stays},
+		{"main settings hidden by others", "usr/lib/systemd/user.conf", "[Manager]\nManagerEnvironment=SYSTEMD_UNIT_PATH=/x\n", stays},
+		{"mask of settings", "etc/systemd/system.conf.d/x.conf", "-> /dev/null", stays},
+		{"extension with other things", "var/lib/extensions/x/usr/lib/systemd/system/nginx.service", "", stays},
+		{"what an extension does not bring", "var/lib/extensions/x/etc/systemd/system/initcheck.service", "", stays},
+		{"what a configuration extension does not bring", "var/lib/confexts/x/usr/lib/systemd/system/initcheck.service", "", stays},
+		{"mask of an extension", "etc/extensions/x", "-> /dev/null", stays},
+		{"image of an extension", "var/lib/extensions/x.raw", "hsqs", stays},
+		{"no extension", "var/lib/extensions/.x/usr/lib/systemd/system/initcheck.service", "", stays},
 		{"another rule", "etc/udev/rules.d/99-local.rules", "", stays},
 		{"rule for disks", "etc/udev/rules.d/99-local.rules", `SUBSYSTEM=="block", TAG="x", ENV{SYSTEMD_READY}="0"`, stays},
 		{"rule hidden by another", "usr/lib/udev/rules.d/99-hidden.rules", `TAG="x"`, stays},
@@ -374,7 +398,8 @@ func TestConflicts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			files := map[string]string{c.file: c.content, "etc/systemd/system/real": assert, "etc/systemd/system/other.d/zz.conf": assert, "lib": "-> usr/lib", "usr/lib/os": "",
-				"etc/udev/rules.d/99-hidden.rules": "", "etc/systemd/rules": `ENV{SYSTEMD_WANTS}="x"`, "usr/lib/systemd/system/vllm-aliased.service": "-> llm.service", "etc/systemd/system/alias.service": "-> /usr/lib/systemd/system/llm.service"}
+				"etc/udev/rules.d/99-hidden.rules": "", "etc/systemd/system.conf.d/hidden.conf": "", "usr/local/lib/systemd/user.conf": "", "usr/sbin": "-> bin", "usr/bin/sh": "",
+				"usr/share/ext/usr/lib/systemd/system/vllm.service.d/zz.conf": assert, "etc/systemd/rules": `ENV{SYSTEMD_WANTS}="x"`, "usr/lib/systemd/system/vllm-aliased.service": "-> llm.service", "etc/systemd/system/alias.service": "-> /usr/lib/systemd/system/llm.service"}
 			found, err := unit.Conflicts(tree(t, files), all(units))
 			if err != nil {
 				t.Fatal(err)
@@ -386,7 +411,7 @@ func TestConflicts(t *testing.T) {
 			if strings.Count(got, "\n") > 1 || (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want %q once", got, c.want)
 			}
-			if where := filepath.Dir("/" + c.file); c.want != "" && !strings.HasPrefix(got, where) {
+			if where := filepath.Dir("/" + c.file); c.content != "-> ../../usr/share/ext" && c.want != "" && !strings.HasPrefix(got, where) {
 				t.Errorf("got %q, want a file in %s", got, where)
 			}
 		})
@@ -402,9 +427,52 @@ func TestConflictsLimit(t *testing.T) {
 	if _, err := unit.Conflicts(tree(t, rules), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "limit is 1048576") {
 		t.Errorf("rules above the limit: %v", err)
 	}
+	many := map[string]string{}
+	for i := range 1025 {
+		many[fmt.Sprintf("var/lib/extensions/%d", i)] = ""
+	}
+	if _, err := unit.Conflicts(tree(t, many), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "1025 entries, limit is 1024") {
+		t.Errorf("extensions above the limit: %v", err)
+	}
 	loop := map[string]string{"etc/systemd/system/vllm.service.d/zz.conf": "-> zz.conf"}
 	if _, err := unit.Conflicts(tree(t, loop), all([]string{"vllm.service"})); err == nil {
 		t.Error("a drop-in that links to itself is no error")
+	}
+}
+
+func TestUnseen(t *testing.T) {
+	for _, c := range []struct{ name, file, content, want string }{
+		{"image", "var/lib/extensions/docker.raw", "hsqs", "/var/lib/extensions/docker.raw is an extension that is not looked into"},
+		{"image of a version", "var/lib/confexts/x.raw.v/x_1.raw", "hsqs", "/var/lib/confexts/x.raw.v/x_1.raw is an extension"},
+		{"link to nowhere", "etc/extensions/x", "-> /srv/x", "/etc/extensions/x is an extension"},
+		{"generator", "etc/systemd/system-generators/x", "#!/bin/sh", "/etc/systemd/system-generators/x makes units at boot"},
+		{"local generator", "usr/local/lib/systemd/system-generators/x", "#!/bin/sh", "/usr/local/lib/systemd/system-generators/x makes units at boot"},
+
+		{"directory", "var/lib/extensions/x/usr/bin/x", "", ""},
+		{"mask of an extension", "etc/extensions/x.raw", "-> /dev/null", ""},
+		{"something else", "var/lib/extensions/README", "", ""},
+		{"generator of the vendor", "usr/lib/systemd/system-generators/x", "#!/bin/sh", ""},
+		{"mask of a generator", "etc/systemd/system-generators/x", "-> /dev/null", ""},
+		{"note beside generators", "etc/systemd/system-generators/README", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := t.TempDir()
+			plant(t, d, map[string]string{c.file: c.content})
+			if strings.HasPrefix(c.content, "#!") {
+				if err := os.Chmod(filepath.Join(d, c.file), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			root, err := rootfs.OpenDir(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer root.Close()
+			got, err := unit.Unseen(root)
+			if err != nil || len(got) > 1 || (len(got) == 1) != (c.want != "") || !strings.HasPrefix(strings.Join(got, "\n"), c.want) {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
+			}
+		})
 	}
 }
 

@@ -1,0 +1,277 @@
+package unit
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/kerngate/kerngate/builder/rootfs"
+	"github.com/kerngate/kerngate/initcheck/policy"
+)
+
+// maxExtensions bounds the extensions of a tree; real ones have a handful.
+const maxExtensions = 1024
+
+// extensionKind is a kind of extensions: where they lie, and which directories of theirs are
+// laid over the machine's. systemd-sysext(8); /run is empty when a machine starts.
+type extensionKind struct {
+	dirs, tops []string
+}
+
+var extensionKinds = []extensionKind{
+	{[]string{"/etc/extensions", "/var/lib/extensions", "/usr/local/lib/extensions", "/usr/lib/extensions"}, []string{"usr", "opt"}},
+	{[]string{"/etc/confexts", "/var/lib/confexts", "/usr/local/lib/confexts", "/usr/lib/confexts"}, []string{"etc"}},
+}
+
+// mutableDir has what is written while extensions are merged, laid over all of them.
+const mutableDir = "/var/lib/extensions.mutable"
+
+// extension is one system or configuration extension of a tree.
+type extension struct {
+	literal string
+	tops    []string
+	image   bool // a file, or a link to what the tree does not have
+}
+
+// extensions lists those of a tree.
+func extensions(t rootfs.Tree) ([]extension, error) {
+	var out []extension
+	for _, kind := range extensionKinds {
+		for _, dir := range kind.dirs {
+			found, err := extensionsIn(t, dir, kind.tops, false)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, found...)
+		}
+	}
+	if len(out) > maxExtensions {
+		return nil, fmt.Errorf("%d system extensions, limit is %d", len(out), maxExtensions)
+	}
+	if literal, err := rootfs.Resolve(t, mutableDir); err == nil {
+		out = append(out, extension{literal, []string{"usr", "opt", "etc"}, false})
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return out, nil
+}
+
+// extensionsIn lists those of one directory, and of directories of versions in it, whose
+// names end in ".v" (systemd.v(7)).
+func extensionsIn(t rootfs.Tree, dir string, tops []string, versions bool) ([]extension, error) {
+	literal, entries, err := readDir(t, dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) > maxExtensions {
+		return nil, fmt.Errorf("%s: %d entries, limit is %d", dir, len(entries), maxExtensions)
+	}
+	var out []extension
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name, ".") {
+			continue
+		}
+		file := path.Join(literal, e.Name)
+		target, err := rootfs.Resolve(t, file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		isDir := false
+		if err == nil {
+			info, err := t.Lstat(target)
+			if err != nil {
+				return nil, err
+			}
+			isDir = info.Mode.IsDir()
+		}
+		switch {
+		case isDir && !versions && strings.HasSuffix(e.Name, ".v"):
+			more, err := extensionsIn(t, target, tops, true)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, more...)
+		case isDir:
+			out = append(out, extension{target, tops, false})
+		case target != "/dev/null" && (err != nil || strings.HasSuffix(e.Name, ".raw")):
+			out = append(out, extension{file, tops, true})
+		}
+	}
+	return out, nil
+}
+
+// extensionConflicts finds what in the directories of extensions would change or hide what
+// is ours, once they are merged.
+func extensionConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
+	all, err := extensions(t)
+	if err != nil {
+		return nil, err
+	}
+	var out []Conflict
+	for _, x := range all {
+		if x.image {
+			continue
+		}
+		merged := layer{t, x}
+		found, err := hidden(t, merged, c)
+		if err != nil {
+			return nil, err
+		}
+		more, err := conflictsIn(merged, c)
+		if err != nil {
+			return nil, fmt.Errorf("cannot look into %s: %w", x.literal, err)
+		}
+		for _, f := range append(found, more...) {
+			f.Path = path.Join(x.literal, f.Path)
+			if !slices.ContainsFunc(out, func(o Conflict) bool { return o.Path == f.Path }) {
+				out = append(out, f)
+			}
+		}
+	}
+	return out, nil
+}
+
+// hidden finds what in an extension lies at the place of a file of ours, or of a directory
+// above it.
+func hidden(t rootfs.Tree, merged layer, c Config) ([]Conflict, error) {
+	names := []string{policy.Binary, policy.File}
+	for _, f := range Files("", c) {
+		names = append(names, f.Path)
+	}
+	var out []Conflict
+	for _, name := range names {
+		literal, err := rootfs.ResolveParent(t, name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		at, err := merged.hides(literal)
+		if err != nil {
+			return nil, err
+		}
+		if at != "" {
+			out = append(out, Conflict{at, "the extension hides " + name + " with it"})
+		}
+	}
+	return out, nil
+}
+
+// Unseen names what could change the gate and is not looked into: images of extensions, and
+// generators of units where administrators put theirs.
+func Unseen(t rootfs.Tree) ([]string, error) {
+	all, err := extensions(t)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, x := range all {
+		if x.image {
+			out = append(out, x.literal+" is an extension that is not looked into: what it holds can hide or change the gate")
+		}
+	}
+	for _, dir := range []string{"/etc/systemd/system-generators", "/usr/local/lib/systemd/system-generators"} {
+		literal, entries, err := readDir(t, dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			file := path.Join(literal, e.Name)
+			info, err := rootfs.Stat(t, file)
+			if errors.Is(err, fs.ErrNotExist) || (err == nil && (!info.Mode.IsRegular() || info.Mode&0o111 == 0)) {
+				continue // a mask, or nothing that is run
+			}
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, file+" makes units at boot, which cannot be seen here: what it makes can change the gate")
+		}
+	}
+	return out, nil
+}
+
+// layer is what an extension lays over the machine's tree.
+type layer struct {
+	tree rootfs.Tree
+	of   extension
+}
+
+var _ rootfs.Tree = layer{}
+
+// within gives the name that a name of the layer has in the tree.
+func (l layer) within(name string) (string, error) {
+	top, _, _ := strings.Cut(strings.TrimPrefix(name, "/"), "/")
+	if top != "" && !slices.Contains(l.of.tops, top) {
+		return "", &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return path.Join(l.of.literal, name), nil
+}
+
+// hides gives what of the layer hides a literal name of the machine's tree, or nothing: the
+// name itself, something else than a directory above it, or a directory above it that
+// overlayfs does not merge.
+func (l layer) hides(name string) (string, error) {
+	at := ""
+	for part := range strings.SplitSeq(strings.TrimPrefix(name, "/"), "/") {
+		at += "/" + part
+		info, err := l.Lstat(at)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if at == name || !info.Mode.IsDir() {
+			return at, nil
+		}
+		xattrs, err := l.Xattrs(at)
+		if err != nil {
+			return "", err
+		}
+		if string(xattrs["trusted.overlay.opaque"]) == "y" {
+			return at, nil
+		}
+	}
+	return "", nil
+}
+
+func (l layer) Lstat(name string) (rootfs.Info, error) {
+	in, err := l.within(name)
+	if err != nil {
+		return rootfs.Info{}, err
+	}
+	return l.tree.Lstat(in)
+}
+
+func (l layer) ReadDir(name string) ([]rootfs.Entry, error) {
+	in, err := l.within(name)
+	if err != nil {
+		return nil, err
+	}
+	return l.tree.ReadDir(in)
+}
+
+func (l layer) Open(name string) (rootfs.File, error) {
+	in, err := l.within(name)
+	if err != nil {
+		return nil, err
+	}
+	return l.tree.Open(in)
+}
+
+func (l layer) Readlink(name string) (string, error) {
+	in, err := l.within(name)
+	if err != nil {
+		return "", err
+	}
+	return l.tree.Readlink(in)
+}
+
+func (l layer) Xattrs(name string) (map[string][]byte, error) {
+	in, err := l.within(name)
+	if err != nil {
+		return nil, err
+	}
+	return l.tree.Xattrs(in)
+}
