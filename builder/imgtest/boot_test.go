@@ -188,7 +188,8 @@ func (s *scenario) disk(t *testing.T, kerngate, original string) (string, Cells)
 // into the directory NAME. Nothing is installed, and no script of it runs.
 func unpackPackage(t *testing.T, dir, name string) {
 	t.Helper()
-	command(t, dir, "apt-get", "-q", "download", name)
+	// Lists that are not there, or older than the mirror, are got anew.
+	command(t, dir, "sh", "-c", `apt-get -q download "$0" || { apt-get -q update && apt-get -q download "$0"; }`, name)
 	files, err := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("package %s: %d files, %v, want one", name, len(files), err)
@@ -319,7 +320,7 @@ func command(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin", "LC_ALL=C")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, out)

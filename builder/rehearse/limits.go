@@ -25,11 +25,15 @@ const (
 
 	// settleTime is how long the boot may go on behind the verdict until the units have
 	// the states that they keep.
-	settleTime = 2 * time.Minute
+	settleTime = 5 * time.Minute
 
-	// mutedTime is the same where no shell answers, and so nobody says that the boot is
-	// over.
-	mutedTime = time.Minute
+	// mutedTime is the same where no shell has answered, and so nobody says that the boot is
+	// over: one comes up while the gate is at work, in half a minute where a busy machine
+	// emulates it.
+	mutedTime = 3 * time.Minute
+
+	// shellessTime is the same where the machine has no port for a shell.
+	shellessTime = time.Minute
 
 	// answerTime is how long the shell may take for one answer; each asks systemd two
 	// or three times, at a third of a second when it is emulated.

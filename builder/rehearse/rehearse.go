@@ -211,8 +211,10 @@ func (w *watch) done() bool {
 		return false
 	case w.heard.Load():
 		return time.Since(w.verdict) > settleTime
-	default:
+	case w.states != nil:
 		return time.Since(w.verdict) > mutedTime
+	default:
+		return time.Since(w.verdict) > shellessTime
 	}
 }
 
