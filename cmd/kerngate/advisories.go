@@ -238,7 +238,11 @@ func importAdvisories(u *ui, f *importFlags, args []string) error {
 		t, err := advisories.ImportFile(name, date, f.before)
 		tables, faults = append(tables, t), append(faults, err)
 	}
-	if err := errors.Join(faults...); err != nil {
+	err = errors.Join(faults...)
+	if errors.Is(err, advisories.ErrNoDate) {
+		return &hinted{err, "--date says when the records were true: the day of their snapshot"}
+	}
+	if err != nil {
 		return err
 	}
 	return f.write(u, tables)

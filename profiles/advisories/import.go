@@ -68,13 +68,16 @@ func checkTitle(title string) error {
 	return nil
 }
 
+// ErrNoDate is met where a record has no date, and the caller gives none.
+var ErrNoDate = errors.New("does not say when it was updated")
+
 func dateOf(r record, date time.Time) (string, error) {
 	if !date.IsZero() {
 		return date.UTC().Format(time.DateOnly), nil
 	}
 	updated, _, _ := strings.Cut(r.Metadata.Updated, "T")
 	if _, err := time.Parse(time.DateOnly, updated); err != nil {
-		return "", errors.New("does not say when it was updated: give the date of the snapshot")
+		return "", ErrNoDate
 	}
 	return updated, nil
 }
