@@ -24,10 +24,7 @@ func applyInPlace(ctx context.Context, r Request, target *image.Target) (*Result
 }
 
 func editInPlace(ctx context.Context, r Request, target *image.Target, sketch bool) (*Result, error) {
-	shadow, err := target.Shadow(sketch)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.Target, err)
-	}
+	shadow := target.Shadow(sketch)
 	defer shadow.Close()
 	result, err := editShadow(ctx, r, shadow)
 	if err != nil {

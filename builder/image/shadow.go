@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -21,8 +20,7 @@ import (
 // files are read from the image.
 type Shadow struct {
 	target *Target
-	before os.FileInfo // of the image
-	sketch bool        // sketches are allowed
+	sketch bool // sketches are allowed
 	drafts map[int]draft
 }
 
@@ -47,14 +45,10 @@ type draft interface {
 // ErrSketch is met where a sketch turns out to be not enough: take a shadow without.
 var ErrSketch = errors.New("a copy of the metadata is not enough to tell what was changed")
 
-// Shadow begins one. Sketch allows sketches, which are taken where they are known to
-// work.
-func (t *Target) Shadow(sketch bool) (*Shadow, error) {
-	before, err := t.file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	return &Shadow{target: t, before: before, sketch: sketch, drafts: map[int]draft{}}, nil
+// Shadow begins one, of the image as it was when the target was opened. Sketch allows
+// sketches, which are taken where they are known to work.
+func (t *Target) Shadow(sketch bool) *Shadow {
+	return &Shadow{target: t, sketch: sketch, drafts: map[int]draft{}}
 }
 
 // draft gives the draft of a volume, and makes it if there is none.
@@ -117,8 +111,9 @@ func (s *Shadow) Tree(ctx context.Context) (rootfs.Tree, error) {
 	})
 }
 
-// checkUnchanged refuses to go on when somebody else wrote to the image.
-func (s *Shadow) checkUnchanged() error { return checkUnchanged(s.before, s.target.Path) }
+// checkUnchanged refuses to go on when somebody else wrote to the image since it was opened:
+// the target keeps what it has read.
+func (s *Shadow) checkUnchanged() error { return checkUnchanged(s.target.before, s.target.Path) }
 
 // inOrder are the drafted volumes as they lie in the image.
 func (s *Shadow) inOrder() []int {

@@ -145,10 +145,7 @@ func editThroughDraft(t *testing.T, disk string, allow bool) (sketch bool) {
 		t.Fatal(err)
 	}
 	defer target.Close()
-	d, err := target.Shadow(allow)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := target.Shadow(allow)
 	defer d.Close()
 	if err := d.Edit(t.Context(), editsInPlace()); err != nil {
 		t.Fatal(err)

@@ -67,14 +67,11 @@ func TestJournalApart(t *testing.T) {
 	}
 	target := openDisk(t, disk)
 	target.Device, target.site = true, deviceSite(disk, filepath.Join(t.TempDir(), "state", "kerngate"), "a disk")
-	shadow, err := target.Shadow(true)
-	if err == nil {
-		err = shadow.Edit(t.Context(), editsOfAll())
-	}
-	if err != nil {
+	shadow := target.Shadow(true)
+	defer shadow.Close()
+	if err := shadow.Edit(t.Context(), editsOfAll()); err != nil {
 		t.Fatal(err)
 	}
-	defer shadow.Close()
 	changes, err := shadow.Changes(t.Context())
 	if err != nil {
 		t.Fatal(err)

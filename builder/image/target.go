@@ -78,7 +78,8 @@ type Target struct {
 	Warnings []string // what is odd about the layout
 
 	file     *os.File
-	site     undo.Site // of an edit in place
+	before   fs.FileInfo // of file, from before anything was read
+	site     undo.Site   // of an edit in place
 	dir      *rootfs.Dir
 	tree     rootfs.Tree
 	rootFS   *ext4.FS            // nil for a directory
@@ -116,7 +117,7 @@ func Open(path string, opts Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{Path: path, Kind: Disk, Size: size, Device: isDevice(info), file: f, opened: map[int]rootfs.Tree{}}
+	t := &Target{Path: path, Kind: Disk, Size: size, Device: isDevice(info), file: f, before: info, opened: map[int]rootfs.Tree{}}
 	if t.site, err = siteOf(path); err == nil {
 		err = guard(f, path, t.site)
 	}

@@ -179,10 +179,7 @@ func TestCrashWhileAllVolumesChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := openDisk(t, disk)
-	shadow, err := target.Shadow(true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	shadow := target.Shadow(true)
 	defer shadow.Close()
 	if err := shadow.Edit(t.Context(), editsOfAll()); err != nil {
 		t.Fatal(err)
