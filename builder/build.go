@@ -29,6 +29,7 @@ type Request struct {
 	Progress func(done, total int64)
 
 	taking *removal // not nil: take out what an earlier build put in
+	first  *Plan    // of the target itself, before anything was copied; nil where there is none
 }
 
 // plan compares a tree with what is asked for.
@@ -37,6 +38,15 @@ func (r Request) plan(t rootfs.Tree) (*Plan, error) {
 		return r.taking.plan(t)
 	}
 	return NewPlan(t, r.Profile, r.Tool, r.Checker)
+}
+
+// planDraft plans for a draft of the target. What was planned for the target holds for it as
+// long as nobody wrote to the target, and no journal was replayed in the draft.
+func (r Request) planDraft(target *image.Target, draft rootfs.Tree) (*Plan, error) {
+	if r.first != nil && !target.NeedsRecovery() && target.Unchanged() {
+		return r.first, nil
+	}
+	return r.plan(draft)
 }
 
 // Result is what a build did.
@@ -137,22 +147,23 @@ func applyDisk(ctx context.Context, r Request, target *image.Target) (*Result, e
 		if plan.Empty() && r.Output == "" {
 			return nothingToDo(r, target, plan)
 		}
+		r.first = plan
 	}
 	if r.Output == "" {
 		return applyInPlace(ctx, r, target)
 	}
-	return applyToCopy(ctx, r)
+	return applyToCopy(ctx, r, target)
 }
 
 // applyToCopy edits a hidden copy and gives it its name when it has been verified.
-func applyToCopy(ctx context.Context, r Request) (*Result, error) {
+func applyToCopy(ctx context.Context, r Request, target *image.Target) (*Result, error) {
 	r.step("copy %s", r.Target)
 	draft, err := image.NewDraft(ctx, r.Target, r.Output, r.Progress)
 	if err != nil {
 		return nil, err
 	}
 	defer draft.Discard()
-	result, err := editDraft(ctx, r, draft.Path())
+	result, err := editDraft(ctx, r, target, draft.Path())
 	if err != nil {
 		// The copy's name means nothing to the user and is gone in a moment.
 		return nil, renamed(err, draft.Path(), r.Target)
@@ -177,8 +188,8 @@ func nothingToDo(r Request, target *image.Target, plan *Plan) (*Result, error) {
 	return &Result{Output: r.Target, Plan: plan, Verification: verification}, nil
 }
 
-// editDraft plans, edits and verifies the copy at path.
-func editDraft(ctx context.Context, r Request, path string) (*Result, error) {
+// editDraft plans, edits and verifies the copy of a target at path.
+func editDraft(ctx context.Context, r Request, from *image.Target, path string) (*Result, error) {
 	if err := image.Replay(ctx, path, image.Options{Root: r.Root}); err != nil {
 		return nil, err
 	}
@@ -187,7 +198,7 @@ func editDraft(ctx context.Context, r Request, path string) (*Result, error) {
 		return nil, err
 	}
 	defer target.Close()
-	plan, err := r.plan(target.Tree())
+	plan, err := r.planDraft(from, target.Tree())
 	if err != nil {
 		return nil, err
 	}

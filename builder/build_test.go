@@ -191,14 +191,13 @@ func failing(n int, then error) builder.CheckerSource {
 }
 
 // TestFailureChangesNothing makes builds fail at each point that asks for the
-// checker: planning, planning on the copy, verifying.
+// checker: planning and verifying.
 func TestFailureChangesNothing(t *testing.T) {
 	t.Parallel()
 	sources := map[string]func() builder.CheckerSource{
-		"no checker at all":                  func() builder.CheckerSource { return failing(0, errors.New("gone")) },
-		"checker gone after the first plan":  func() builder.CheckerSource { return failing(1, errors.New("gone")) },
-		"checker gone after the second plan": func() builder.CheckerSource { return failing(2, errors.New("gone")) },
-		"result does not verify":             func() builder.CheckerSource { return failing(2, nil) },
+		"no checker at all":           func() builder.CheckerSource { return failing(0, errors.New("gone")) },
+		"checker gone after the plan": func() builder.CheckerSource { return failing(1, errors.New("gone")) },
+		"result does not verify":      func() builder.CheckerSource { return failing(1, nil) },
 	}
 	for name, source := range sources {
 		t.Run("disk/"+name, func(t *testing.T) {
@@ -222,7 +221,7 @@ func TestFailureChangesNothing(t *testing.T) {
 			}
 		})
 	}
-	for _, name := range []string{"no checker at all", "checker gone after the first plan"} {
+	for _, name := range []string{"no checker at all", "checker gone after the plan"} {
 		t.Run("directory/"+name, func(t *testing.T) {
 			root := newRoot(t)
 			before := dump(t, root)
@@ -298,7 +297,7 @@ func TestInPlaceTakesBack(t *testing.T) {
 	disk := newDisk(t)
 	before, wrote := hashFile(t, disk), false
 	r := request(t, disk, "")
-	r.Checker = failing(3, nil) // planned twice, verified in the copy, then not in the image
+	r.Checker = failing(2, nil) // planned, verified in the copy, then not in the image
 	r.Step = func(text string) { wrote = wrote || strings.HasPrefix(text, "write") }
 	if _, err := builder.Apply(t.Context(), r); err == nil || !strings.Contains(err.Error(), "does not conform") || !wrote {
 		t.Errorf("error is %v, want one about the verification after the write (%t)", err, wrote)
@@ -343,6 +342,72 @@ func TestSomebodyElseWrites(t *testing.T) {
 			}
 			if got := names(t, filepath.Dir(disk)); slices.ContainsFunc(got, func(n string) bool { return strings.HasPrefix(n, ".") }) {
 				t.Errorf("directory holds %v, want nothing hidden", got)
+			}
+		})
+	}
+}
+
+// TestPlannedOnce: what a disk image holds is looked at once to plan, and anew wherever
+// something was written.
+func TestPlannedOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		out  string
+		want int
+	}{
+		"copy":     {"out.raw", 2}, // plan, verify
+		"in place": {"", 3},        // plan, verify the drafts, verify what was written
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk, looks := newDisk(t), 0
+			r := request(t, disk, "")
+			if c.out != "" {
+				r.Output = filepath.Join(filepath.Dir(disk), c.out)
+			}
+			r.Checker = func(arch string) ([]byte, error) { looks++; return stubChecker(arch) }
+			if _, err := builder.Apply(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			if looks != c.want {
+				t.Errorf("looked at the tree %d times, want %d", looks, c.want)
+			}
+		})
+	}
+}
+
+// TestChangedSincePlanned: somebody writes to an image when the first plan is under way. What
+// that plan has read by then is not built on.
+func TestChangedSincePlanned(t *testing.T) {
+	for name, c := range map[string]struct{ out, want string }{
+		"copy":     {"out.raw", "/etc/modprobe.d/00-kerngate.conf: it exists and kerngate did not write it"}, // planned anew
+		"in place": {"", "it was changed while it was being patched"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := newDisk(t)
+			long := time.Now().Add(-time.Hour) // a clock may stand still from one write to the next
+			if err := os.Chtimes(disk, long, long); err != nil {
+				t.Fatal(err)
+			}
+			r := request(t, disk, "")
+			if c.out != "" {
+				r.Output = filepath.Join(filepath.Dir(disk), c.out)
+			}
+			theirs, written := filepath.Join(t.TempDir(), "theirs"), ""
+			writeFile(t, theirs, "# theirs\n")
+			r.Checker = func(arch string) ([]byte, error) {
+				if written == "" {
+					debugfs(t, disk, 9*imgtest.MiB, "write "+theirs+" /etc/modprobe.d/00-kerngate.conf")
+					written = hashFile(t, disk)
+				}
+				return stubChecker(arch)
+			}
+			if _, err := builder.Apply(t.Context(), r); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %v, want one with %q", err, c.want)
+			}
+			if after := hashFile(t, disk); after != written {
+				t.Errorf("image is %s, they left it as %s", after, written)
+			}
+			if got := names(t, filepath.Dir(disk)); !slices.Equal(got, []string{"disk.raw"}) {
+				t.Errorf("directory holds %v, want disk.raw alone", got)
 			}
 		})
 	}

@@ -26,7 +26,7 @@ func applyInPlace(ctx context.Context, r Request, target *image.Target) (*Result
 func editInPlace(ctx context.Context, r Request, target *image.Target, sketch bool) (*Result, error) {
 	shadow := target.Shadow(sketch)
 	defer shadow.Close()
-	result, err := editShadow(ctx, r, shadow)
+	result, err := editShadow(ctx, r, target, shadow)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.Target, err)
 	}
@@ -53,7 +53,7 @@ func editInPlace(ctx context.Context, r Request, target *image.Target, sketch bo
 }
 
 // editShadow plans, edits and verifies the drafts.
-func editShadow(ctx context.Context, r Request, shadow *image.Shadow) (*Result, error) {
+func editShadow(ctx context.Context, r Request, target *image.Target, shadow *image.Shadow) (*Result, error) {
 	if err := shadow.Replay(ctx); err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func editShadow(ctx context.Context, r Request, shadow *image.Shadow) (*Result, 
 	if err != nil {
 		return nil, err
 	}
-	plan, err := r.plan(tree)
+	plan, err := r.planDraft(target, tree)
 	if err != nil {
 		return nil, err
 	}

@@ -410,6 +410,13 @@ func (t *Target) CheckCurrent() error {
 	return nil
 }
 
+// Unchanged says whether what was read of a disk image is what it holds still: its size and
+// modification time are those from before it was opened. Of a block device or a directory
+// they tell nothing.
+func (t *Target) Unchanged() bool {
+	return t.Kind == Disk && !t.Device && checkUnchanged(t.before, t.Path) == nil
+}
+
 // waiting are the volumes of the tree whose journals wait to be replayed.
 func (t *Target) waiting() []int {
 	return t.indexes(func(i int) bool {
