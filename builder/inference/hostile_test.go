@@ -50,3 +50,46 @@ func TestFindEnds(t *testing.T) {
 		t.Errorf("a byte above the limit of all: %v", err)
 	}
 }
+
+// askedTree counts how often it is asked for a name.
+type askedTree struct {
+	rootfs.Tree
+	asked map[string]int
+}
+
+func (a askedTree) Lstat(name string) (rootfs.Info, error) {
+	a.asked[name]++
+	return a.Tree.Lstat(name)
+}
+
+// TestNamesAreFollowedOnce: what many scripts name is looked up once, be it there or not; names
+// beyond what is remembered are looked up all the same.
+func TestNamesAreFollowedOnce(t *testing.T) {
+	script := "#!/bin/sh\nabsent\npresent\n"
+	dir := plant(t, map[string]string{
+		"etc/systemd/system/a.service": "[Service]\nExecStart=/a.sh", "a.sh": script,
+		"etc/systemd/system/b.service": "[Service]\nExecStart=/b.sh", "b.sh": script + strings.Repeat("absent\n", 20),
+		"usr/local/sbin/present": "ELF", "usr/bin/other": "",
+	})
+	tree := askedTree{openTree(t, dir), map[string]int{}}
+	if _, err := Find(tree, profiles.KnownServers()); err != nil {
+		t.Fatal(err)
+	}
+	if got := tree.asked["/usr/bin/absent"]; got != 1 {
+		t.Errorf("asked for a file that is absent %d times, want once", got)
+	}
+	// Its type is looked at for each unit.
+	if got := tree.asked["/usr/local/sbin/present"]; got != 3 {
+		t.Errorf("asked for a file that is present %d times, want 1 and 2", got)
+	}
+	r := newReader(tree)
+	r.kept = maxKept
+	for range 2 {
+		if literal, found, err := r.follow("/usr/bin/other"); literal != "/usr/bin/other" || !found || err != nil {
+			t.Errorf("a name beyond the limit leads to %q, %t (%v)", literal, found, err)
+		}
+	}
+	if got := tree.asked["/usr/bin/other"]; got != 2 {
+		t.Errorf("asked %d times for a name that is not remembered, want 2", got)
+	}
+}

@@ -26,6 +26,9 @@ const (
 	// maxBytes bounds what is read in all. A desktop has 1 MiB of unit files; links and
 	// instances make one file many, and each home brings those of all users again.
 	maxBytes = 512 << 20
+	// maxKept bounds the names that are remembered with where they lead, in bytes: on a
+	// server 100 KiB. What is beyond is asked for each time.
+	maxKept = 1 << 20
 	// maxNames bounds the other names of one unit; real ones have one or two.
 	maxNames = 64
 	// maxNesting bounds scripts in scripts: a unit that runs a script that runs sh -c.

@@ -38,10 +38,19 @@ type reader struct {
 	entries int                       // in lists
 	lists   map[string][]rootfs.Entry // by literal path: each manager looks at those of all users again
 	bytes   int                       // read so far
+
+	followed map[string]place // by name: each script asks for echo, along the whole path
+	kept     int              // bytes of names in it
+}
+
+// place is where a name leads.
+type place struct {
+	literal string
+	found   bool
 }
 
 func newReader(t rootfs.Tree) *reader {
-	return &reader{tree: t, lists: map[string][]rootfs.Entry{}}
+	return &reader{tree: t, lists: map[string][]rootfs.Entry{}, followed: map[string]place{}}
 }
 
 // list gives the entries of a directory, links followed; what is missing or no directory
@@ -68,8 +77,21 @@ func (r *reader) list(dir string) (literal string, entries []rootfs.Entry, err e
 }
 
 // follow gives the literal path of a name; what is missing, or a link in a circle, is not
-// found: systemd does not load it either.
+// found: systemd does not load it either. The tree is asked once for a name.
 func (r *reader) follow(name string) (literal string, found bool, err error) {
+	if known, ok := r.followed[name]; ok {
+		return known.literal, known.found, nil
+	}
+	literal, found, err = r.ask(name)
+	if n := len(name) + len(literal); err == nil && r.kept+n <= maxKept {
+		r.kept += n
+		// A name may be a few bytes of a script, all of which it would keep.
+		r.followed[strings.Clone(name)] = place{strings.Clone(literal), found}
+	}
+	return literal, found, err
+}
+
+func (r *reader) ask(name string) (literal string, found bool, err error) {
 	literal, err = rootfs.Resolve(r.tree, name)
 	switch {
 	case err == nil:
