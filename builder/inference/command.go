@@ -110,6 +110,9 @@ func (m *matcher) direct(words []string, nesting int) (*profiles.Server, error) 
 	case python.MatchString(program):
 		return m.python(words[1:], nesting)
 	case slices.Contains(containers, program):
+		if before, composes := strings.CutSuffix(program, "-compose"); composes {
+			words = append([]string{before, "compose"}, words[1:]...)
+		}
 		return m.container(words[1:], nesting)
 	}
 	return m.program(words), nil

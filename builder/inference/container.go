@@ -99,7 +99,7 @@ func (m *matcher) manifests(args []string) (*profiles.Server, error) {
 			files = append(files, m.places(arg)...)
 		}
 	}
-	if len(files) == 0 && slices.Contains(args, "up") {
+	if len(files) == 0 && slices.Contains(args, "compose") {
 		for _, name := range composeFiles {
 			files = append(files, m.places(name)...)
 		}

@@ -46,6 +46,8 @@ func TestCommands(t *testing.T) {
 		"opt/nested.sh":        "#!/bin/sh\n/opt/run.sh\n",
 		"opt/loop.sh":          "#!/bin/sh\n/opt/loop.sh\n",
 		"opt/var.sh":           "#!/bin/sh\nDAEMON=/usr/bin/ollama\n$DAEMON serve &\n",
+		"opt/continued.sh":     "#!/bin/sh\nvll\\\nm serve x\n",
+		"opt/quoted.sh":        "#!/bin/sh\nX='a\\'; vllm serve x\n",
 		"opt/backup.sh":        "#!/bin/sh\ntar c /var/lib/ollama # ollama serve\necho \"vllm serve\"\n",
 		"opt/server.py":        "#!/usr/bin/env python3\nimport os\nfrom vllm import LLM\n",
 		"opt/plain.py":         "import vllm_free\nimport json as vllm, os\n",
@@ -93,6 +95,11 @@ func TestCommands(t *testing.T) {
 		{"script that runs itself", "/opt/loop.sh", ""},
 		{"script without a path", "start", "llama.cpp"},
 		{"script that only talks", "/opt/backup.sh", ""},
+		{"word over two lines", "/opt/continued.sh", "vLLM"},
+		{"backslash in single quotes", "/opt/quoted.sh", "vLLM"},
+		{"no comment in a word", `/bin/sh -c "echo a#b; vllm serve x"`, "vLLM"},
+		{"options of exec", `/bin/sh -c "exec -c llama-server"`, "llama.cpp"},
+		{"a prefix that names no other word", "-/usr/bin/ollama serve", "Ollama"},
 		{"env", "/usr/bin/env HF_HOME=/m vllm serve x", "vLLM"},
 		{"numactl", "/usr/bin/numactl -N 0 -m 0 /opt/bin/llama-server -m x", "llama.cpp"},
 		{"wrappers of wrappers", "/usr/bin/nice -n 5 /usr/bin/env A=b bash -c 'exec trtllm-serve x'", "TensorRT-LLM"},
@@ -108,6 +115,8 @@ func TestCommands(t *testing.T) {
 		{"entrypoint", "/usr/bin/docker run --entrypoint vllm local/image serve x", "vLLM"},
 		{"shell in a container", "/usr/bin/docker run ubuntu bash -c 'vllm serve x'", "vLLM"},
 		{"docker start", "/usr/bin/docker start -a ollama", "Ollama"},
+		{"image in capitals", "/usr/bin/docker run Registry.Local/VLLM/vLLM-OpenAI", "vLLM"},
+		{"container's name as a word", "/usr/bin/podman run --name vllm local/image", "vLLM"},
 		{"container's name", "/usr/bin/podman run --name=vllm local/image", "vLLM"},
 		{"network's name", "/usr/bin/docker run --network vllm nginx", ""},
 		{"docker pull", "/usr/bin/docker pull vllm/vllm-openai", ""},
@@ -124,6 +133,9 @@ func TestCommands(t *testing.T) {
 		{"variable", "${BIN} --host ::\nEnvironmentFile=-/etc/default/llm", "llama.cpp"},
 		{"variable of several words", "/usr/bin/env $CMD\nEnvironment=\"CMD=vllm serve x\" A=b", "vLLM"},
 		{"compose in the working directory", "/usr/bin/docker compose up\nWorkingDirectory=/opt", "vLLM"},
+		{"compose that starts what is there", "/usr/bin/docker compose start\nWorkingDirectory=/opt", "vLLM"},
+		{"compose as a program", "/usr/bin/docker-compose run llm\nWorkingDirectory=-/opt", "vLLM"},
+		{"a container beside a compose file", "/usr/bin/docker run nginx\nWorkingDirectory=/opt", ""},
 		{"web server", "/usr/sbin/nginx -g 'daemon off;'", ""},
 		{"nothing", "", ""},
 		{"quotes that do not end", `/bin/sh -c "vllm serve`, "vLLM"},
@@ -266,6 +278,47 @@ user quadlet only.service /etc/containers/systemd/users/1000/only.container: Oll
 user service chat.service /home/alice/.config/systemd/user/chat.service: KoboldCpp
 user quadlet tgi.service /home/alice/.config/containers/systemd/tgi.container: TGI
 `
+
+// TestOddUnits has small trees, each for one rule.
+func TestOddUnits(t *testing.T) {
+	const sys, etc, quad = "usr/lib/systemd/system/", "etc/systemd/system/", "etc/containers/systemd/"
+	const home = "home/al/"
+	passwd := "al:x:1000:1000::/home/al:/bin/sh\n"
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  string
+	}{
+		{"a quadlet's service with a slash", map[string]string{quad + "a.container": "[Container]\nServiceName=x/y\nImage=ollama/ollama\n"}, "system quadlet a.service /etc/containers/systemd/a.container: Ollama"},
+		{"a quadlet before a vendor's unit", map[string]string{quad + "a.container": "[Container]\nImage=ollama/ollama\n", sys + "a.service": service("/bin/true")}, "system quadlet a.service /etc/containers/systemd/a.container: Ollama"},
+		{"a quadlet behind the administrator's unit", map[string]string{quad + "a.container": "[Container]\nImage=ollama/ollama\n", etc + "a.service": service("/bin/true")}, ""},
+		{"a quadlet before what a user installed", map[string]string{"etc/passwd": passwd, home + ".config/containers/systemd/a.container": "[Container]\nImage=ollama/ollama\n", home + ".local/share/systemd/user/a.service": service("/bin/true")},
+			"user quadlet a.service /home/al/.config/containers/systemd/a.container: Ollama"},
+		{"an empty unit", map[string]string{etc + "ollama.service": "", sys + "ollama.service": service("/usr/bin/ollama serve")}, "system service ollama.service /etc/systemd/system/ollama.service: Ollama masked"},
+		{"a masked unit that is known by its command", map[string]string{etc + "a.service": "-> /dev/null", sys + "a.service": service("/usr/bin/ollama serve")}, ""},
+		{"a masked unit with a drop-in", map[string]string{etc + "a.service": "-> /dev/null", etc + "a.service.d/x.conf": service("/usr/bin/ollama serve")}, ""},
+		{"a socket that is masked", map[string]string{etc + "ollama.service": service("/usr/bin/ollama serve"), etc + "ollama.socket": "-> /dev/null", etc + "sockets.target.wants/ollama.socket": "-> ../ollama.socket"},
+			"system service ollama.service /etc/systemd/system/ollama.service: Ollama\nsystem socket ollama.socket /etc/systemd/system/ollama.socket: Ollama masked by /etc/systemd/system/sockets.target.wants/ollama.socket"},
+		{"a socket of a masked service", map[string]string{etc + "ollama.service": "-> /dev/null", etc + "ollama.socket": "[Socket]\nListenStream=1\n"},
+			"system service ollama.service /etc/systemd/system/ollama.service: Ollama masked\nsystem socket ollama.socket /etc/systemd/system/ollama.socket: Ollama masked"},
+		{"a command of another section", map[string]string{etc + "a.service": "[X-Old]\nExecStart=/usr/bin/ollama serve\n[Service]\nExecStart=/bin/true\n"}, ""},
+		{"an image of another section", map[string]string{quad + "a.container": "[X-Old]\nImage=ollama/ollama\n[Container]\nImage=nginx\n"}, ""},
+		{"a directory with the name of a unit", map[string]string{etc + "a.service/x": "", sys + "a.service": service("/usr/bin/ollama serve")}, "system service a.service /usr/lib/systemd/system/a.service: Ollama"},
+		{"a drop-in of another name", map[string]string{etc + "a.service": service("/bin/true"), etc + "a.service.d/x.txt": service("/usr/bin/ollama serve")}, ""},
+		{"a stronger drop-in of the same name", map[string]string{etc + "a.service": service("/bin/true"), etc + "a.service.d/x.conf": "[Service]\nNice=1\n", sys + "a.service.d/x.conf": service("/usr/bin/ollama serve")}, ""},
+		{"a user without a shell", map[string]string{"etc/passwd": "al:x:1000:1000::/home/al\n", home + ".config/systemd/user/a.service": service("/usr/bin/ollama serve")}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for _, u := range find(t, c.files) {
+				got = append(got, describe(u))
+			}
+			if text := strings.Join(got, "\n"); text != c.want {
+				t.Errorf("got\n%s\nwant\n%s", text, c.want)
+			}
+		})
+	}
+}
 
 func TestLimits(t *testing.T) {
 	large := strings.Repeat("# a comment\n", 1<<20/12+1)
