@@ -176,7 +176,9 @@ func TestRemovedEntryStaysSaid(t *testing.T) {
 		want string
 	}{{false, "does not come back by itself"}, {true, ""}} {
 		r.Profile = profileFrom(t, menuProfile(removes))
-		build(t, r)
+		if got := fmt.Sprint(build(t, r).Plan.Warnings); !strings.Contains(got, "/boot/loader/entries/old.conf: kernel-install makes the entry again") {
+			t.Errorf("warnings are %s, want what brings the entry back", got)
+		}
 		r.Profile = profileFrom(t, menuProfile(keeps))
 		if c.back {
 			write(t, r.Target, 0o644, map[string]string{"boot/loader/entries/old.conf": string(old)})
@@ -216,6 +218,22 @@ func TestBootMenuRefused(t *testing.T) {
 				t.Errorf("directory was changed:\n%s", lineDiff(before, after))
 			}
 		})
+	}
+}
+
+// TestBootMenuElsewhere: where the kernel is not started by the image's own boot loader, a
+// menu that cannot be mended is a warning.
+func TestBootMenuElsewhere(t *testing.T) {
+	r := request(t, grubMenu(t), "")
+	write(t, r.Target, 0o644, map[string]string{"boot/grub/grub.cfg": "configfile (hd1)/grub.cfg\n"})
+	refused(t, func() builder.Request { one := r; one.Profile = profileFrom(t, menuProfile(demotes)); return one }(), "goes on with (hd1)/grub.cfg in line 1, which the tree does not have")
+	r.Profile = profileFrom(t, "accept = [\"external-cmdline\"]\n"+menuProfile(demotes))
+	result := build(t, r)
+	if got := fmt.Sprint(result.Plan.Warnings); !strings.Contains(got, "/boot/grub/grub.cfg: the boot menu cannot be changed: nobody can tell what GRUB starts") {
+		t.Errorf("warnings are %s, want one of the menu", got)
+	}
+	if v := verify(t, r); !v.Conforms {
+		t.Errorf("checks are %+v, want the menu not to fail", v.Checks)
 	}
 }
 
