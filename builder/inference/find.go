@@ -105,7 +105,7 @@ func (f *finder) homes() ([]string, error) {
 	var out []string
 	for line := range strings.SplitSeq(string(data), "\n") {
 		field := strings.Split(line, ":")
-		if len(field) < 7 || !path.IsAbs(field[5]) || path.Clean(field[5]) == "/" {
+		if len(field) < 7 || !path.IsAbs(field[5]) {
 			continue
 		}
 		if home := path.Clean(field[5]); !slices.Contains(out, home) {
@@ -301,8 +301,8 @@ func (l *looker) service(name string) error {
 		return err
 	}
 	file := f.path
-	if f.masked || f.quad != nil {
-		file = ""
+	if f.masked {
+		file = "" // of a quadlet the generator copies the section [Service]
 	}
 	settings, err := l.load(file, dropIns)
 	if err != nil {

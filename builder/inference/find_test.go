@@ -46,6 +46,7 @@ func TestCommands(t *testing.T) {
 		"opt/nested.sh":        "#!/bin/sh\n/opt/run.sh\n",
 		"opt/loop.sh":          "#!/bin/sh\n/opt/loop.sh\n",
 		"opt/var.sh":           "#!/bin/sh\nDAEMON=/usr/bin/ollama\n$DAEMON serve &\n",
+		"opt/plain.sh":         "vllm serve x\n",
 		"opt/continued.sh":     "#!/bin/sh\nvll\\\nm serve x\n",
 		"opt/quoted.sh":        "#!/bin/sh\nX='a\\'; vllm serve x\n",
 		"opt/backup.sh":        "#!/bin/sh\ntar c /var/lib/ollama # ollama serve\necho \"vllm serve\"\n",
@@ -90,6 +91,8 @@ func TestCommands(t *testing.T) {
 		{"assignment", `/bin/sh -c "CUDA_VISIBLE_DEVICES=0 vllm serve x"`, "vLLM"},
 		{"variable of the shell", "/opt/var.sh", "Ollama"},
 		{"script", "/opt/run.sh", "vLLM"},
+		{"script without a first line", "/bin/sh /opt/plain.sh", "vLLM"},
+		{"shell with an option off", `/bin/bash +e -c "vllm serve x"`, "vLLM"},
 		{"script by its shell", "/bin/bash -e /opt/run.sh", "vLLM"},
 		{"script that runs a script", "/opt/nested.sh", "vLLM"},
 		{"script that runs itself", "/opt/loop.sh", ""},
@@ -294,6 +297,8 @@ func TestOddUnits(t *testing.T) {
 		{"a quadlet behind the administrator's unit", map[string]string{quad + "a.container": "[Container]\nImage=ollama/ollama\n", etc + "a.service": service("/bin/true")}, ""},
 		{"a quadlet before what a user installed", map[string]string{"etc/passwd": passwd, home + ".config/containers/systemd/a.container": "[Container]\nImage=ollama/ollama\n", home + ".local/share/systemd/user/a.service": service("/bin/true")},
 			"user quadlet a.service /home/al/.config/containers/systemd/a.container: Ollama"},
+		{"a quadlet with a command of its own", map[string]string{quad + "a.container": "[Container]\nImage=nginx\n[Service]\nExecStartPost=/usr/bin/ollama serve\n"}, "system quadlet a.service /etc/containers/systemd/a.container: Ollama"},
+		{"a link of the same name", map[string]string{etc + "a.service": "-> /usr/lib/systemd/system/a.service", sys + "a.service": service("/usr/bin/ollama serve")}, "system service a.service /etc/systemd/system/a.service: Ollama"},
 		{"an empty unit", map[string]string{etc + "ollama.service": "", sys + "ollama.service": service("/usr/bin/ollama serve")}, "system service ollama.service /etc/systemd/system/ollama.service: Ollama masked"},
 		{"a masked unit that is known by its command", map[string]string{etc + "a.service": "-> /dev/null", sys + "a.service": service("/usr/bin/ollama serve")}, ""},
 		{"a masked unit with a drop-in", map[string]string{etc + "a.service": "-> /dev/null", etc + "a.service.d/x.conf": service("/usr/bin/ollama serve")}, ""},
@@ -306,6 +311,7 @@ func TestOddUnits(t *testing.T) {
 		{"a directory with the name of a unit", map[string]string{etc + "a.service/x": "", sys + "a.service": service("/usr/bin/ollama serve")}, "system service a.service /usr/lib/systemd/system/a.service: Ollama"},
 		{"a drop-in of another name", map[string]string{etc + "a.service": service("/bin/true"), etc + "a.service.d/x.txt": service("/usr/bin/ollama serve")}, ""},
 		{"a stronger drop-in of the same name", map[string]string{etc + "a.service": service("/bin/true"), etc + "a.service.d/x.conf": "[Service]\nNice=1\n", sys + "a.service.d/x.conf": service("/usr/bin/ollama serve")}, ""},
+		{"a user at home in the root", map[string]string{"etc/passwd": "x:x:1:1::/:/bin/sh\n", ".config/systemd/user/a.service": service("/usr/bin/ollama serve")}, "user service a.service /.config/systemd/user/a.service: Ollama"},
 		{"a user without a shell", map[string]string{"etc/passwd": "al:x:1000:1000::/home/al\n", home + ".config/systemd/user/a.service": service("/usr/bin/ollama serve")}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -321,6 +327,13 @@ func TestOddUnits(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
+	many := "[Service]\n"
+	for n := range 6 {
+		many += fmt.Sprintf("ExecStartPre=/usr/bin/ollama serve %d\n", n)
+	}
+	if got := find(t, map[string]string{"etc/systemd/system/x.service": many})[0].Evidence; len(got) != 4 {
+		t.Errorf("%d lines of evidence, want 4: %q", len(got), got)
+	}
 	large := strings.Repeat("# a comment\n", 1<<20/12+1)
 	if _, err := inference.Find(tree(t, map[string]string{"etc/systemd/system/x.service": large}), profiles.KnownServers()); err == nil || !strings.Contains(err.Error(), "limit is 1048576") {
 		t.Errorf("a unit above the limit: %v", err)
