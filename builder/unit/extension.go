@@ -111,10 +111,12 @@ func extensionConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
 		return nil, err
 	}
 	var out []Conflict
+	seen := map[string]bool{}
 	for _, x := range all {
-		if x.image {
-			continue
+		if x.image || seen[x.literal+x.tops[0]] {
+			continue // or a link to one that was looked into
 		}
+		seen[x.literal+x.tops[0]] = true
 		merged := layer{t, x}
 		found, err := hidden(t, merged, c)
 		if err != nil {

@@ -440,6 +440,32 @@ func TestConflictsLimit(t *testing.T) {
 	}
 }
 
+// opaque is a tree of which one directory hides what lies below it in lower layers.
+type opaque struct {
+	rootfs.Tree
+	dir string
+}
+
+func (o opaque) Xattrs(name string) (map[string][]byte, error) {
+	if name == o.dir {
+		return map[string][]byte{"trusted.overlay.opaque": []byte("y")}, nil
+	}
+	return nil, nil
+}
+
+func TestOpaqueExtension(t *testing.T) {
+	files := map[string]string{"var/lib/extensions/x/usr/lib/systemd/system/nginx.service": "", "var/lib/extensions/x/usr/share/x": "", "etc/extensions/again": "-> /var/lib/extensions/x"}
+	for dir, want := range map[string]string{
+		"/var/lib/extensions/x/usr/lib/systemd": "[/var/lib/extensions/x/usr/lib/systemd: the extension hides /usr/lib/systemd/system/initcheck.service with it]",
+		"/var/lib/extensions/x/usr/share":       "[]",
+	} {
+		found, err := unit.Conflicts(opaque{tree(t, files), dir}, all([]string{"vllm.service"}))
+		if got := fmt.Sprint(found); err != nil || got != want {
+			t.Errorf("%s opaque: got %s, %v, want %s", dir, got, err, want)
+		}
+	}
+}
+
 func TestUnseen(t *testing.T) {
 	for _, c := range []struct{ name, file, content, want string }{
 		{"image", "var/lib/extensions/docker.raw", "hsqs", "/var/lib/extensions/docker.raw is an extension that is not looked into"},
