@@ -266,3 +266,44 @@ func TestMenuWordsThatNoBuildWrote(t *testing.T) {
 		})
 	}
 }
+
+// TestBootMenuChoice: of several kernels that the gate lets through the newest becomes the
+// default whose modules are in the image; of equal ones that which is it already.
+func TestBootMenuChoice(t *testing.T) {
+	const newer, flavour = "7.9.1-amd64", "7.9.1-cloud-amd64"
+	for _, c := range []struct {
+		name    string
+		modules []string // of kernels beside the two of the fixture
+		entries []string // in order, behind one below the floor
+		first   string   // starts by default
+		want    string
+	}{
+		{"the newest", []string{newer}, []string{debianRelease, newer}, belowFloor, newer},
+		{"the newest, with modules", nil, []string{newer, debianRelease}, belowFloor, debianRelease},
+		{"alike, and the other is it already", []string{newer, flavour}, []string{newer, flavour}, flavour, flavour},
+		{"alike, and none is it", []string{newer, flavour}, []string{flavour, newer}, belowFloor, newer},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := grubMenu(t)
+			files := map[string]string{}
+			menu := fmt.Sprintf("set default=%s\n", c.first)
+			for _, release := range append([]string{belowFloor}, c.entries...) {
+				menu += fmt.Sprintf("menuentry '%s' --id %s {\n\tlinux /boot/vmlinuz-%[1]s root=LABEL=root ro quiet\n}\n", release, release)
+				files["boot/vmlinuz-"+release] = "kernel\n"
+			}
+			for _, release := range c.modules {
+				files["usr/lib/modules/"+release+"/modules.dep"] = "kernel/crypto/algif_aead.ko:\n"
+				files["usr/lib/modules/"+release+"/modules.builtin"] = "kernel/fs/ext4/ext4.ko\n"
+			}
+			files["boot/grub/grub.cfg"] = menu
+			write(t, dir, 0o644, files)
+			r := request(t, dir, "")
+			r.Profile = profileFrom(t, menuProfile(demotes))
+			build(t, r)
+			data, err := os.ReadFile(filepath.Join(dir, "boot/grub/grub.cfg"))
+			if got, _, _ := strings.Cut(string(data), "\n"); err != nil || strings.Trim(strings.TrimPrefix(got, "set default="), `"`) != c.want {
+				t.Errorf("grub.cfg begins with %q (%v), want the default %s", got, err, c.want)
+			}
+		})
+	}
+}
