@@ -270,7 +270,7 @@ func TestMenuWordsThatNoBuildWrote(t *testing.T) {
 // TestBootMenuChoice: of several kernels that the gate lets through the newest becomes the
 // default whose modules are in the image; of equal ones that which is it already.
 func TestBootMenuChoice(t *testing.T) {
-	const newer, flavour = "7.9.1-amd64", "7.9.1-cloud-amd64"
+	const newer, flavour, long = "7.9.1-amd64", "7.9.1-a-amd64", "7.9.1-of-a-long-flavour-amd64"
 	for _, c := range []struct {
 		name    string
 		modules []string // of kernels beside the two of the fixture
@@ -278,7 +278,7 @@ func TestBootMenuChoice(t *testing.T) {
 		first   string   // starts by default
 		want    string
 	}{
-		{"the newest", []string{newer}, []string{debianRelease, newer}, belowFloor, newer},
+		{"the newest", []string{long}, []string{debianRelease, long}, belowFloor, long},
 		{"the newest, with modules", nil, []string{newer, debianRelease}, belowFloor, debianRelease},
 		{"alike, and the other is it already", []string{newer, flavour}, []string{newer, flavour}, flavour, flavour},
 		{"alike, and none is it", []string{newer, flavour}, []string{flavour, newer}, belowFloor, newer},
