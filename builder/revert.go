@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -147,20 +148,11 @@ func lostTexts(lost []string) []string {
 	for _, name := range lost {
 		files[moduleDir(name)] = append(files[moduleDir(name)], path.Base(name))
 	}
-	for _, dir := range sortedNames(files) {
+	for _, dir := range slices.Sorted(maps.Keys(files)) {
 		release := path.Base(dir)
 		out = append(out, fmt.Sprintf("kernel %s stays without %s: reinstall its package to get them back, for instance apt-get install --reinstall linux-image-%[1]s, or dnf reinstall kernel-modules-%[1]s",
 			release, strings.Join(files[dir], ", ")))
 	}
-	return out
-}
-
-func sortedNames(m map[string][]string) []string {
-	var out []string
-	for name := range m {
-		out = append(out, name)
-	}
-	slices.Sort(out)
 	return out
 }
 

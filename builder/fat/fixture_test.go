@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -220,7 +221,7 @@ func (i image) populate(t testing.TB) tree {
 		"/hidden.sys":      random(3, 700),
 		"/Größe 日本語 €.txt": []byte("unicode"),
 	}
-	for _, name := range want.names() {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
 		if want[name] == nil {
 			i.mtools(t, "mmd", "::"+name)
 			continue
@@ -231,15 +232,6 @@ func (i image) populate(t testing.TB) tree {
 	}
 	i.mtools(t, "mattrib", "+h", "+s", "+r", "::/hidden.sys")
 	return want
-}
-
-func (w tree) names() []string {
-	var names []string
-	for name := range w {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // compareTree says where a directory on the host differs.

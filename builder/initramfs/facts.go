@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -98,13 +99,7 @@ func (t *Tree) walk(visit func(name string, n *node)) error {
 		if len(at.name) > maxPath {
 			return fmt.Errorf("initramfs: directories are nested over %d bytes of names: %w", maxPath, ErrLimit)
 		}
-		var bases []string
-		for base := range at.n.children {
-			bases = append(bases, base)
-		}
-		slices.Sort(bases)
-		slices.Reverse(bases)
-		for _, base := range bases {
+		for _, base := range slices.Backward(slices.Sorted(maps.Keys(at.n.children))) {
 			todo = append(todo, place{path.Join(at.name, base), at.n.children[base]})
 		}
 	}

@@ -3,6 +3,7 @@ package modprobe
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -54,7 +55,7 @@ func (i *Index) Dependants(module string) []string {
 }
 
 func (i *Index) checkNeeds(gone map[string]bool) error {
-	for _, name := range sortedKeys(gone) {
+	for _, name := range slices.Sorted(maps.Keys(gone)) {
 		var stay []string
 		for _, user := range i.Dependants(name) {
 			if !gone[user] {
@@ -66,15 +67,6 @@ func (i *Index) checkNeeds(gone map[string]bool) error {
 		}
 	}
 	return nil
-}
-
-func sortedKeys(m map[string]bool) []string {
-	var out []string
-	for key := range m {
-		out = append(out, key)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // fileWithout rewrites one file.

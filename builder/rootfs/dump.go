@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -99,22 +100,13 @@ func (d *dump) line(name string, info Info) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, key := range sortedKeys(xattrs) {
+	for _, key := range slices.Sorted(maps.Keys(xattrs)) {
 		what += fmt.Sprintf(" %s=%q", key, xattrs[key])
 	}
 	if d.times {
 		what += " " + info.ModTime.UTC().Format(time.RFC3339Nano)
 	}
 	return plain(name) + " " + what, nil
-}
-
-func sortedKeys(m map[string][]byte) []string {
-	var keys []string
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func (d *dump) hash(name string) (string, error) {
