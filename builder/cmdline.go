@@ -56,27 +56,6 @@ func parseWords(text string) (w bootentry.Want) {
 	return w
 }
 
-func unionWant(a, b bootentry.Want) bootentry.Want {
-	return bootentry.Want{Modules: unionOf(a.Modules, b.Modules), Initcalls: unionOf(a.Initcalls, b.Initcalls)}
-}
-
-// lessWant is what of a is not in b.
-func lessWant(a, b bootentry.Want) bootentry.Want {
-	return bootentry.Want{Modules: less(a.Modules, b.Modules), Initcalls: less(a.Initcalls, b.Initcalls)}
-}
-
-func unionOf(a, b []string) []string {
-	out := slices.Concat(a, b)
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-func less(a, b []string) []string {
-	return slices.DeleteFunc(slices.Clone(a), func(name string) bool { return slices.Contains(b, name) })
-}
-
-func isEmpty(w bootentry.Want) bool { return len(w.Modules)+len(w.Initcalls) == 0 }
-
 // bootSplices change what boot loaders read: first which entries there are and which one
 // starts, then the kernel command lines of those that are left.
 func (s *surrounding) bootSplices(p profiles.Profile, old *Manifest) ([]splice, []obstacle, error) {
@@ -124,11 +103,14 @@ func (s *surrounding) cmdlineSplices(p profiles.Profile, old *Manifest, menu *me
 // gaps gives what command lines lack, by the file they are in.
 func gaps(boot *bootentry.Config, want bootentry.Want) map[string]bootentry.Want {
 	out := map[string]bootentry.Want{}
-	if isEmpty(want) {
+	if want.Empty() {
 		return out
 	}
 	for _, gap := range boot.Missing(want) {
-		out[gap.Entry.Path] = unionWant(out[gap.Entry.Path], gap.Want)
+		all := out[gap.Entry.Path].Union(gap.Want)
+		slices.Sort(all.Modules)
+		slices.Sort(all.Initcalls)
+		out[gap.Entry.Path] = all
 	}
 	return out
 }
@@ -148,7 +130,7 @@ func oldWords(old *Manifest) map[string]bootentry.Want {
 
 func hasStale(ours map[string]bootentry.Want, want bootentry.Want) bool {
 	for _, w := range ours {
-		if !isEmpty(lessWant(w, want)) {
+		if !w.Without(want).Empty() {
 			return true
 		}
 	}
@@ -199,7 +181,7 @@ const maxBootFile = 1 << 30
 func lineObstacles(refusals []bootentry.Refusal, want bootentry.Want) []obstacle {
 	var out []obstacle
 	advice := "put on it by hand: " + words(want)
-	if isEmpty(want) {
+	if want.Empty() {
 		advice = "take off it by hand what the plan of the build put there"
 	}
 	for _, r := range refusals {
@@ -222,7 +204,7 @@ func unchangedLines(boot *bootentry.Config, ours map[string]bootentry.Want) []sp
 // cmdlineObstacles finds boot loaders whose command lines nobody can see to.
 func (s *surrounding) cmdlineObstacles(p profiles.Profile) (found []obstacle, warnings []string, err error) {
 	want := s.cmdlineWant(p)
-	if isEmpty(want) {
+	if want.Empty() {
 		return nil, nil, nil
 	}
 	deaf, err := s.deafKernels()

@@ -96,14 +96,16 @@ func (s *surrounding) linesOf(k kernel.Kernel) []string {
 // checkerLine is as much of a command line as the checker's rules heed, with what the build
 // puts on it. A break-glass on it is not heeded here.
 func checkerLine(line string, want bootentry.Want) string {
-	modules, initcalls := bootentry.Effective(line)
-	return "module_blacklist=" + blacklist(modules, want.Modules) + " initcall_blacklist=" + blacklist(initcalls, want.Initcalls) + "\n"
+	var all bootentry.Want
+	all.Modules, all.Initcalls = bootentry.Effective(line)
+	all = all.Union(want)
+	return "module_blacklist=" + blacklist(all.Modules) + " initcall_blacklist=" + blacklist(all.Initcalls) + "\n"
 }
 
 // blacklist joins names for an argument without quotes. One that would need them is no name
 // of anything.
-func blacklist(a, b []string) string {
-	return strings.Join(slices.DeleteFunc(unionOf(a, b), func(name string) bool {
+func blacklist(names []string) string {
+	return strings.Join(slices.DeleteFunc(names, func(name string) bool {
 		return strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' })
 	}), ",")
 }

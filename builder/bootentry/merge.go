@@ -43,10 +43,21 @@ func (w Want) lists() []list {
 // missing gives what of w a command line lacks.
 func (w Want) missing(cmdline string) Want {
 	modules, initcalls := Effective(cmdline)
-	return Want{Modules: without(w.Modules, modules), Initcalls: without(w.Initcalls, initcalls)}
+	return w.Without(Want{Modules: modules, Initcalls: initcalls})
 }
 
-func (w Want) empty() bool { return len(w.Modules)+len(w.Initcalls) == 0 }
+// Without gives what of w is not in other.
+func (w Want) Without(other Want) Want {
+	return Want{Modules: without(w.Modules, other.Modules), Initcalls: without(w.Initcalls, other.Initcalls)}
+}
+
+// Union adds to w what of other is not in it, in order.
+func (w Want) Union(other Want) Want {
+	return Want{Modules: union(w.Modules, other.Modules), Initcalls: union(w.Initcalls, other.Initcalls)}
+}
+
+// Empty says whether nothing is to be kept out.
+func (w Want) Empty() bool { return len(w.Modules)+len(w.Initcalls) == 0 }
 
 // union adds names of b to a, in order and once each.
 func union(a, b []string) []string { return append(slices.Clone(a), without(b, a)...) }

@@ -43,10 +43,9 @@ func (c *Config) Missing(w Want) []Gap {
 			lacking = w
 		}
 		for _, line := range c.places[i].lines {
-			m := w.missing(line.String())
-			lacking = Want{Modules: union(lacking.Modules, m.Modules), Initcalls: union(lacking.Initcalls, m.Initcalls)}
+			lacking = lacking.Union(w.missing(line.String()))
 		}
-		if !lacking.empty() {
+		if !lacking.Empty() {
 			out = append(out, Gap{e, lacking})
 		}
 	}
@@ -183,7 +182,7 @@ func (s *splicing) applyAll(order []*file, byFile map[*file][]placedChange, entr
 
 // lacks says whether entry i lacks something.
 func (c *Config) lacks(i int, w Want) bool {
-	return slices.ContainsFunc(c.places[i].lines, func(t text) bool { return !w.missing(t.String()).empty() }) ||
+	return slices.ContainsFunc(c.places[i].lines, func(t text) bool { return !w.missing(t.String()).Empty() }) ||
 		len(c.places[i].lines) == 0
 }
 
