@@ -55,9 +55,11 @@ var mayImport = map[string][]string{
 	"initcheck/command":        {"initcheck"},
 	"builder/imgtest/bootdisk": {"builder/imgtest"},
 
-	"builder/imgtest/loadpaths": {},
+	"builder/imgtest/loadpaths": {"builder/imgtest/console"},
 
-	"builder/imgtest/gatematrix": {"initcheck/policy"},
+	"builder/imgtest/gatematrix": {"builder/imgtest/console", "initcheck/policy"},
+
+	"builder/imgtest/console": {},
 }
 
 func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {

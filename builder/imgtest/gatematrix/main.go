@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/kerngate/kerngate/builder/imgtest/console"
 )
 
 // The marks around the table.
@@ -24,9 +24,9 @@ func main() {
 	lines, err := run()
 	if err != nil {
 		// The harness waits for the end mark, so it is told here.
-		err = errors.Join(err, say(failed+" "+strings.ReplaceAll(err.Error(), "\n", "; ")+"\n"))
+		err = errors.Join(err, console.Say(failed+" "+strings.ReplaceAll(err.Error(), "\n", "; ")+"\n"))
 	}
-	if err := errors.Join(err, say(fmt.Sprintf("%s %d\n", end, lines))); err != nil {
+	if err := errors.Join(err, console.Say(fmt.Sprintf("%s %d\n", end, lines))); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -34,7 +34,7 @@ func main() {
 
 // run prints the lines of each state when it is through, and counts them.
 func run() (lines int, err error) {
-	if err := say("\n" + begin + "\n"); err != nil {
+	if err := console.Say("\n" + begin + "\n"); err != nil {
 		return 0, err
 	}
 	text, err := os.ReadFile("/proc/cmdline")
@@ -61,7 +61,7 @@ func run() (lines int, err error) {
 		}
 		found = append(found, fmt.Sprintf("TIME %s %.1f", s.name, time.Since(start).Seconds()))
 		lines += len(found)
-		if err := say(strings.Join(found, "\n") + "\n"); err != nil {
+		if err := console.Say(strings.Join(found, "\n") + "\n"); err != nil {
 			return lines, err
 		}
 	}
@@ -86,19 +86,4 @@ func wantedStates(arguments []string) ([]state, error) {
 		return some, nil
 	}
 	return states, nil
-}
-
-// say writes to the console in one go, with kernel messages kept away, which would
-// break its lines.
-func say(text string) error {
-	const consoleOff = 6 // SYSLOG_ACTION_CONSOLE_OFF of syslog(2)
-	if _, err := unix.Klogctl(consoleOff, nil); err != nil {
-		return err
-	}
-	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = console.WriteString(text)
-	return errors.Join(err, console.Close())
 }

@@ -3,12 +3,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kerngate/kerngate/builder/imgtest/console"
 )
 
 // initramfsResults is where the script in the initramfs leaves its lines.
@@ -20,7 +21,7 @@ func main() {
 	}
 	if err := run(); err != nil {
 		// The harness waits for the end mark, so it is told here.
-		say("@@BEGIN load-paths\n@@ERROR load-paths " + err.Error() + "\n@@END load-paths 0\n")
+		console.Say("@@BEGIN load-paths\n@@ERROR load-paths " + err.Error() + "\n@@END load-paths 0\n")
 		os.Exit(1)
 	}
 }
@@ -48,7 +49,7 @@ func run() error {
 			lines = append(lines, fmt.Sprintf("%s %s %s %s", release, module.name, path.name, outcome))
 		}
 	}
-	return say(fmt.Sprintf("\n@@BEGIN load-paths\n%s\n@@END load-paths %d\n", strings.Join(lines, "\n"), len(lines)))
+	return console.Say(fmt.Sprintf("\n@@BEGIN load-paths\n%s\n@@END load-paths %d\n", strings.Join(lines, "\n"), len(lines)))
 }
 
 func initramfsLines() ([]string, error) {
@@ -57,19 +58,4 @@ func initramfsLines() ([]string, error) {
 		return nil, err
 	}
 	return strings.Split(strings.TrimRight(string(text), "\n"), "\n"), nil
-}
-
-// say writes to the console in one go, with kernel messages kept away, which would
-// break its lines.
-func say(text string) error {
-	const consoleOff = 6 // SYSLOG_ACTION_CONSOLE_OFF of syslog(2)
-	if _, err := unix.Klogctl(consoleOff, nil); err != nil {
-		return err
-	}
-	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = console.WriteString(text)
-	return errors.Join(err, console.Close())
 }
