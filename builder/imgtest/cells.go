@@ -96,42 +96,32 @@ func (cells Cells) String() string {
 	return b.String()
 }
 
-// The marks around the table that the prober prints: loadpaths.
-const (
-	LoadPathsBegin = "@@BEGIN load-paths"
-	LoadPathsError = "@@ERROR load-paths"
-	LoadPathsEnd   = "@@END load-paths"
-)
+// loadPaths is the table that the prober prints: loadpaths.
+var loadPaths = marksOf("load-paths")
 
 // LoadPaths waits until the prober has printed its table. It finds it once. Only an
 // image with the prober in it prints one.
 func (m *Machine) LoadPaths(timeout time.Duration) (Cells, error) {
-	lines, end, err := m.Between("^"+LoadPathsBegin, "^"+LoadPathsEnd, timeout)
+	lines, end, err := loadPaths.await(m, timeout)
 	if err != nil {
 		return nil, err
 	}
 	return parseLoadPaths(lines, end)
 }
 
-// parseLoadPaths reads what stands between the marks. The end mark has the number of
-// lines, because a console can lose or break some.
+// parseLoadPaths reads what stands between the marks, and the end mark.
 func parseLoadPaths(lines []string, end string) (Cells, error) {
 	cells := Cells{}
-	for _, line := range lines {
-		if why, failed := strings.CutPrefix(line, LoadPathsError); failed {
-			return nil, fmt.Errorf("prober gave up:%s", why)
-		}
+	err := loadPaths.parse(lines, end, func(line string) error {
 		fields := strings.SplitN(line, " ", 5)
 		if len(fields) < 4 {
-			return nil, fmt.Errorf("line of the prober is %q, want KERNEL MODULE PATH STATE DETAIL", line)
+			return fmt.Errorf("line of the prober is %q, want KERNEL MODULE PATH STATE DETAIL", line)
 		}
 		detail := strings.Join(fields[4:], " ")
-		if err := cells.add(Cell{Kernel: fields[0], Module: fields[1], Path: fields[2]}, fields[3], detail); err != nil {
-			return nil, err
-		}
-	}
-	if want := fmt.Sprintf("%s %d", LoadPathsEnd, len(cells)); end != want || len(cells) == 0 {
-		return nil, fmt.Errorf("prober ends with %q, want %q", end, want)
+		return cells.add(Cell{Kernel: fields[0], Module: fields[1], Path: fields[2]}, fields[3], detail)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return cells, nil
 }

@@ -10,7 +10,7 @@ import (
 // cellsOf makes a table from lines as the prober prints them.
 func cellsOf(t *testing.T, lines ...string) Cells {
 	t.Helper()
-	cells, err := parseLoadPaths(lines, fmt.Sprintf("%s %d", LoadPathsEnd, len(lines)))
+	cells, err := parseLoadPaths(lines, fmt.Sprintf("%s %d", loadPaths.end, len(lines)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestLoadPaths(t *testing.T) {
 		"state unknown":  {script: begin + "echo '6.1 esp4 insmod shut'; echo '@@END load-paths 1'; " + end, wantErr: `state is "shut"`},
 		"cell twice":     {script: begin + "echo '6.1 esp4 insmod open'; echo '6.1 esp4 insmod open'; echo '@@END load-paths 2'; " + end, wantErr: "twice"},
 		"prober gave up": {script: begin + "echo '@@ERROR load-paths esp4 cannot be taken out'; echo '@@END load-paths 0'; " + end, wantErr: "gave up: esp4 cannot be taken out"},
-		"never ended":    {script: begin + "echo '6.1 esp4 insmod open'", wantErr: LoadPathsEnd},
+		"never ended":    {script: begin + "echo '6.1 esp4 insmod open'", wantErr: loadPaths.end},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

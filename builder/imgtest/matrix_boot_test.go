@@ -206,7 +206,7 @@ func matrixOf(t *testing.T, d matrixDisk, m matrixImage, arguments ...string) ma
 		t.Fatalf("after the boot the units are %v, want both active\n%s", report.Units, report.Text)
 	}
 	booted := time.Since(start)
-	lines, end, err := machine.Between("^@@BEGIN gate-matrix", "^@@END gate-matrix", matrixTimeout)
+	lines, end, err := gateMatrix.await(machine, matrixTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}

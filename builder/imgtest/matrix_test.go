@@ -128,21 +128,17 @@ type matrixTable struct {
 	early map[string][]string // those of the first round, by state
 }
 
-// parseMatrix reads the lines between the marks, and the end mark, which has their number.
+// gateMatrix is the table that the program in the guest prints: gatematrix.
+var gateMatrix = marksOf("gate-matrix")
+
+// parseMatrix reads the lines between the marks, and the end mark.
 func parseMatrix(lines []string, end string) (matrixTable, error) {
 	table := matrixTable{ran: map[string]bool{}, notes: map[string][]string{}, early: map[string][]string{}}
-	for _, line := range lines {
-		if why, failed := strings.CutPrefix(line, "@@ERROR gate-matrix "); failed {
-			return table, errors.New("the program in the guest gave up: " + why)
-		}
-		if err := table.add(line); err != nil {
-			return table, err
-		}
+	err := gateMatrix.parse(lines, end, table.add)
+	if err == nil && len(table.ran) == 0 {
+		err = errors.New("table with 0 cells")
 	}
-	if want := fmt.Sprintf("@@END gate-matrix %d", len(lines)); end != want || len(table.ran) == 0 {
-		return table, fmt.Errorf("table with %d cells ends with %q, want %q and some cells", len(table.ran), end, want)
-	}
-	return table, nil
+	return table, err
 }
 
 func (m matrixTable) add(line string) error {
