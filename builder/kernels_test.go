@@ -6,23 +6,12 @@ import (
 	"testing"
 
 	"github.com/kerngate/kerngate/builder"
-	"github.com/kerngate/kerngate/builder/imgtest"
-	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
 // entryAfter is the boot entry of a root after a build, with the plan for it.
 func entryAfter(t *testing.T, files map[string]string) (string, *builder.Plan, error) {
 	t.Helper()
-	dir := newRoot(t)
-	if err := imgtest.WriteFiles(dir, 0o644, files); err != nil {
-		t.Fatal(err)
-	}
-	tree, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tree.Close() })
-	plan, err := builder.NewPlan(tree, request(t, dir, "").Profile, "kerngate test", stubChecker)
+	plan, err := builder.NewPlan(treeWith(t, files), request(t, "", "").Profile, "kerngate test", stubChecker)
 	if err != nil {
 		return "", nil, err
 	}

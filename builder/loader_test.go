@@ -17,12 +17,7 @@ func treeWith(t *testing.T, files map[string]string) rootfs.Tree {
 	if err := imgtest.WriteFiles(dir, 0o644, files); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tree.Close() })
-	return tree
+	return imgtest.OpenDir(t, dir)
 }
 
 // TestBusyboxIsAsked holds that a load path is judged by the modprobe that the tree has:

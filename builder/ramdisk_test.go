@@ -10,8 +10,6 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"github.com/kerngate/kerngate/builder"
-	"github.com/kerngate/kerngate/builder/imgtest"
-	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
 // ramdiskOf is an initramfs image with one file.
@@ -31,16 +29,7 @@ func ramdiskOf(t *testing.T, name string) string {
 // planWith plans for a root with more files in it.
 func planWith(t *testing.T, files map[string]string) *builder.Plan {
 	t.Helper()
-	dir := newRoot(t)
-	if err := imgtest.WriteFiles(dir, 0o644, files); err != nil {
-		t.Fatal(err)
-	}
-	tree, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tree.Close() })
-	plan, err := builder.NewPlan(tree, request(t, dir, "").Profile, "kerngate test", stubChecker)
+	plan, err := builder.NewPlan(treeWith(t, files), request(t, "", "").Profile, "kerngate test", stubChecker)
 	if err != nil {
 		t.Fatal(err)
 	}

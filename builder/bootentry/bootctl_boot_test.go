@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kerngate/kerngate/builder/imgtest"
 )
 
 // TestBootBootctl asks systemd's bootctl for the command lines it finds after the change.
@@ -21,7 +23,7 @@ func TestBootBootctl(t *testing.T) {
 		"/efi/EFI/systemd/readme.txt": []byte("x"),
 	}
 	dir := makeDir(t, files)
-	edits, refusals := splice(t, read(t, openDir(t, dir)), want)
+	edits, refusals := splice(t, read(t, imgtest.OpenDir(t, dir)), want)
 	if len(edits) != 3 || len(refusals) != 0 {
 		t.Fatalf("%d edits, refusals %v, want three edits", len(edits), refusals)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/kerngate/kerngate/builder/bootentry"
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
@@ -45,16 +46,6 @@ func makeDir(t testing.TB, files map[string][]byte) string {
 		}
 	}
 	return dir
-}
-
-func openDir(t testing.TB, dir string) rootfs.Tree {
-	t.Helper()
-	tree, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tree.Close() })
-	return tree
 }
 
 func read(t testing.TB, tree rootfs.Tree) *bootentry.Config {
@@ -124,7 +115,7 @@ func TestTrees(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
 			files := archiveFiles(t, name)
 			dir := makeDir(t, files)
-			c := read(t, openDir(t, dir))
+			c := read(t, imgtest.OpenDir(t, dir))
 			edits, refusals := splice(t, c, want)
 			got := describe(t, c, dir, edits, refusals)
 			golden := strings.TrimSuffix(name, ".txtar") + ".golden"
@@ -158,7 +149,7 @@ func checkTree(t *testing.T, dir string, edits []bootentry.Edit, refusals []boot
 	judge(t, dir)
 	apply(t, dir, edits)
 	judge(t, dir)
-	c := read(t, openDir(t, dir))
+	c := read(t, imgtest.OpenDir(t, dir))
 	again, refusedAgain := splice(t, c, want)
 	if len(again) != 0 || len(refusedAgain) != len(refusals) {
 		t.Errorf("a second time: %d edits and refusals %v, want no edits and %v", len(again), refusedAgain, refusals)

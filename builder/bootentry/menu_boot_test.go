@@ -108,7 +108,7 @@ func TestBootMenusAgainstBootctl(t *testing.T) {
 		for _, found := range regexp.MustCompile(`"path":"[^"]*/([^"/]*)"`).FindAllStringSubmatch(out, -1) {
 			want = append(want, found[1])
 		}
-		for _, l := range menuOf(t, read(t, openDir(t, tree))).Loaders {
+		for _, l := range menuOf(t, read(t, imgtest.OpenDir(t, tree))).Loaders {
 			var got []string
 			for _, i := range l.Items {
 				got = append(got, i.ID)
@@ -124,7 +124,7 @@ func TestBootMenusAgainstBootctl(t *testing.T) {
 // bootBoth boots a disk as it is, where the old entry starts, and after Promote.
 func bootBoth(t *testing.T, disk, kernel, tree, release string, mode bootentry.Mode, put func()) {
 	t.Helper()
-	c := read(t, openDir(t, tree))
+	c := read(t, imgtest.OpenDir(t, tree))
 	for _, l := range menuOf(t, c).Loaders {
 		for _, n := range l.Default {
 			if got := l.Items[n].Releases; len(got) != 1 || got[0] != oldRelease {

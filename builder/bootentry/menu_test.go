@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/kerngate/kerngate/builder/bootentry"
+	"github.com/kerngate/kerngate/builder/imgtest"
 )
 
 // wishOf reads what an archive's comment asks for: lines "allow:", "bar:", "mode:".
@@ -103,7 +104,7 @@ func TestMenus(t *testing.T) {
 			w, flags := wishOf(t, name)
 			dir := makeDir(t, archiveFiles(t, name))
 			judge(t, dir)
-			c := read(t, openDir(t, dir))
+			c := read(t, imgtest.OpenDir(t, dir))
 			p := promote(t, c, w)
 			got := describePromotion(t, dir, c, p, w, flags)
 			golden := strings.TrimSuffix(name, ".txtar") + ".golden"
@@ -147,7 +148,7 @@ func describePromotion(t *testing.T, dir string, c *bootentry.Config, p bootentr
 	}
 	apply(t, dir, p.Edits)
 	judge(t, dir)
-	after := read(t, openDir(t, dir))
+	after := read(t, imgtest.OpenDir(t, dir))
 	if again := promote(t, after, w); len(again.Edits) > 0 || len(again.Refusals) != len(p.Refusals) {
 		t.Errorf("a second time: %d edits, refusals %v, want none and %v", len(again.Edits), again.Refusals, p.Refusals)
 	}
@@ -215,7 +216,7 @@ func TestImageMenu(t *testing.T) {
 		"efi/loader/loader.conf": []byte("timeout 1\n"),
 	}
 	dir := makeDir(t, files)
-	c := read(t, openDir(t, dir))
+	c := read(t, imgtest.OpenDir(t, dir))
 	ids := func(c *bootentry.Config) (out []string) {
 		for _, l := range menuOf(t, c).Loaders {
 			for _, n := range l.Default {
@@ -238,7 +239,7 @@ func TestImageMenu(t *testing.T) {
 	w.Mode = bootentry.RemoveEntries
 	p = promote(t, c, w)
 	apply(t, dir, p.Edits)
-	if got, want := ids(read(t, openDir(t, dir))), []string{"default b+3.efi", "b+3.efi"}; len(p.Refusals) > 0 || !slices.Equal(got, want) {
+	if got, want := ids(read(t, imgtest.OpenDir(t, dir))), []string{"default b+3.efi", "b+3.efi"}; len(p.Refusals) > 0 || !slices.Equal(got, want) {
 		t.Errorf("removed: menu is %q (%v), want %q", got, p.Refusals, want)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/kerngate/kerngate/builder/bootentry"
+	"github.com/kerngate/kerngate/builder/imgtest"
 )
 
 const stub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
@@ -67,7 +68,7 @@ func sectionOf(t testing.TB, data []byte, name string) []byte {
 
 func spliceOne(t testing.TB, files map[string][]byte, w bootentry.Want) (edits []bootentry.Edit, refusals []bootentry.Refusal, c *bootentry.Config) {
 	t.Helper()
-	c = read(t, openDir(t, makeDir(t, files)))
+	c = read(t, imgtest.OpenDir(t, makeDir(t, files)))
 	edits, refusals = splice(t, c, w)
 	return edits, refusals, c
 }
@@ -204,7 +205,7 @@ func sign(t testing.TB, data []byte) []byte {
 func TestSignedImageIsRefused(t *testing.T) {
 	signed := sign(t, makeUKI(t, osrel(), uname(), cmdline("quiet"), linux(), initrd()))
 	dir := makeDir(t, map[string][]byte{ukiPath: signed})
-	c := read(t, openDir(t, dir))
+	c := read(t, imgtest.OpenDir(t, dir))
 	edits, refusals := splice(t, c, want)
 	if len(edits) != 0 || len(refusals) != 1 || !c.Entries[0].Signed {
 		t.Fatalf("%d edits, refusals %v, want one refusal", len(edits), refusals)
@@ -217,7 +218,7 @@ func TestSignedImageIsRefused(t *testing.T) {
 	// The hint's second way: take the signature off, splice, sign anew.
 	file := filepath.Join(dir, ukiPath)
 	run(t, "sbsigntool", "sbattach", "--remove", file)
-	edits, refusals = splice(t, read(t, openDir(t, dir)), want)
+	edits, refusals = splice(t, read(t, imgtest.OpenDir(t, dir)), want)
 	if len(edits) != 1 || len(refusals) != 0 {
 		t.Fatalf("without the signature: %d edits, refusals %v", len(edits), refusals)
 	}

@@ -17,16 +17,7 @@ import (
 // tree makes a tree of files; content "-> TARGET" makes a link.
 func tree(t *testing.T, files map[string]string) *rootfs.Dir {
 	t.Helper()
-	dir := t.TempDir()
-	if err := imgtest.WriteFiles(dir, 0o755, files); err != nil {
-		t.Fatal(err)
-	}
-	d, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d
+	return imgtest.Tree(t, 0o755, files)
 }
 
 // program is as much of an ELF file as tells the machine: 20 bytes (elf(5)).

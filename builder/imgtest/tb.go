@@ -2,7 +2,10 @@ package imgtest
 
 import (
 	"context"
+	"os"
 	"strings"
+
+	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
 // TB is the part of testing.TB that the harness needs.
@@ -10,6 +13,7 @@ type TB interface {
 	Helper()
 	Context() context.Context
 	Cleanup(func())
+	TempDir() string
 	Fatalf(format string, args ...any)
 }
 
@@ -22,4 +26,25 @@ func Image(t TB, name string) DebianImage {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
 	return d
+}
+
+// OpenDir opens a directory as a tree until the test ends.
+func OpenDir(t TB, dir string) *rootfs.Dir {
+	t.Helper()
+	d, err := rootfs.OpenDir(dir)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// Tree makes a directory of files, as [WriteFiles] does, and opens it.
+func Tree(t TB, mode os.FileMode, files map[string]string) *rootfs.Dir {
+	t.Helper()
+	dir := t.TempDir()
+	if err := WriteFiles(dir, mode, files); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return OpenDir(t, dir)
 }

@@ -15,16 +15,7 @@ import (
 
 func tree(t *testing.T, files map[string]string) rootfs.Tree {
 	t.Helper()
-	dir := t.TempDir()
-	if err := imgtest.WriteFiles(dir, 0o644, files); err != nil {
-		t.Fatal(err)
-	}
-	d, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d
+	return imgtest.Tree(t, 0o644, files)
 }
 
 func find(t *testing.T, files map[string]string) []inference.Unit {

@@ -5,6 +5,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/profiles"
 )
@@ -20,11 +21,7 @@ func FuzzFind(f *testing.F) {
 		{"", "", "", "[Container]\nImage=docker.io/ollama/ollama@sha256:0\nExec=serve\n[Install]\nWantedBy=default.target\n"},
 		{"[Service]\nExecStart=/bin/sh -c 'python3 -m sglang.launch_server'\n", "", "", "[Container]\nImage=x.image\n"},
 	}
-	dir, err := rootfs.OpenDir(f.TempDir())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { dir.Close() })
+	dir := imgtest.Tree(f, 0o644, nil)
 	find := func(unit, script, compose, quadlet string) ([]Unit, error) {
 		o := rootfs.NewOverlay(dir)
 		o.Write("/etc/systemd/system/x@.service", []byte(unit))

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/profiles"
 )
@@ -37,13 +38,13 @@ func TestFindEnds(t *testing.T) {
 		"other names":            {aliases, "unit x.service has 65 other names, limit is 64"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Find(openTree(t, plant(t, c.files)), profiles.KnownServers())
+			_, err := Find(imgtest.Tree(t, 0o644, c.files), profiles.KnownServers())
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}
-	r := newReader(rootfs.NewOverlay(openTree(t, t.TempDir())))
+	r := newReader(rootfs.NewOverlay(imgtest.OpenDir(t, t.TempDir())))
 	r.bytes = maxBytes
 	r.tree.(*rootfs.Overlay).Write("/a", []byte("a"))
 	if _, _, err := r.read("/a", 1); err == nil || !strings.Contains(err.Error(), "bytes in all") {
@@ -66,12 +67,12 @@ func (a askedTree) Lstat(name string) (rootfs.Info, error) {
 // beyond what is remembered are looked up all the same.
 func TestNamesAreFollowedOnce(t *testing.T) {
 	script := "#!/bin/sh\nabsent\npresent\n"
-	dir := plant(t, map[string]string{
+	files := map[string]string{
 		"etc/systemd/system/a.service": "[Service]\nExecStart=/a.sh", "a.sh": script,
 		"etc/systemd/system/b.service": "[Service]\nExecStart=/b.sh", "b.sh": script + strings.Repeat("absent\n", 20),
 		"usr/local/sbin/present": "ELF", "usr/bin/other": "",
-	})
-	tree := askedTree{openTree(t, dir), map[string]int{}}
+	}
+	tree := askedTree{imgtest.Tree(t, 0o644, files), map[string]int{}}
 	if _, err := Find(tree, profiles.KnownServers()); err != nil {
 		t.Fatal(err)
 	}

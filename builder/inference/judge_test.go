@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/kerngate/kerngate/builder/imgtest"
-	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/builder/unitfile"
 )
 
@@ -25,16 +24,6 @@ func plant(t *testing.T, files map[string]string) string {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-func openTree(t *testing.T, dir string) *rootfs.Dir {
-	t.Helper()
-	d, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d
 }
 
 // dumped is what systemd says of a unit that it loaded.
@@ -139,7 +128,7 @@ func TestLoadAgainstSystemd(t *testing.T) {
 		}
 		root := plant(t, trimmed(files))
 		judged := loadBySystemd(t, root, dirs)
-		s, err := newScope(newReader(openTree(t, root)), System, dirs)
+		s, err := newScope(newReader(imgtest.OpenDir(t, root)), System, dirs)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/kerngate/kerngate/builder/imgtest"
 )
 
 // TestQuadletsAgainstPodman wants of the quadlets in testdata the services that Podman's own
@@ -28,7 +30,7 @@ func TestQuadletsAgainstPodman(t *testing.T) {
 	if len(want) < 15 {
 		t.Fatalf("%d services wanted, want at least 15", len(want))
 	}
-	r := newReader(openTree(t, plant(t, files)))
+	r := newReader(imgtest.Tree(t, 0o644, files))
 	set, err := readQuadlets(r, quadletDirs)
 	if err != nil {
 		t.Fatal(err)

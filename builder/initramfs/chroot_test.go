@@ -111,12 +111,7 @@ func (s system) write(t testing.TB, mode os.FileMode, files map[string]string) {
 
 func (s system) tree(t testing.TB) *rootfs.Dir {
 	t.Helper()
-	d, err := rootfs.OpenDir(s.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d
+	return imgtest.OpenDir(t, s.dir)
 }
 
 // image reads the initramfs image in the system.

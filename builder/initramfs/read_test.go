@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
@@ -113,22 +114,12 @@ func TestTreeAsCpio(t *testing.T) {
 		packed := filter(t, "cpio", nil, "sh", "-c", "cd '"+src+"' && find . | LC_ALL=C sort | cpio --quiet -o -H "+format)
 		for _, c := range compressors {
 			tree := open(t, compress(t, c.codec, packed)).Tree()
-			if got, want := listing(t, tree), listing(t, openDir(t, src)); !maps.Equal(got, want) {
+			if got, want := listing(t, tree), listing(t, imgtest.OpenDir(t, src)); !maps.Equal(got, want) {
 				t.Errorf("%s %s: tree is\n%v\nwant\n%v", format, c.codec, got, want)
 			}
 		}
 	}
-	t.Logf("%d names, 2 formats, %d codecs: all agree with the directory", len(listing(t, openDir(t, src))), len(compressors))
-}
-
-func openDir(t *testing.T, name string) rootfs.Tree {
-	t.Helper()
-	d, err := rootfs.OpenDir(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d
+	t.Logf("%d names, 2 formats, %d codecs: all agree with the directory", len(listing(t, imgtest.OpenDir(t, src))), len(compressors))
 }
 
 // listing describes every name of a tree, content included.

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/kernel"
 	"github.com/kerngate/kerngate/builder/rootfs"
 )
@@ -89,15 +90,10 @@ func TestConfigPlaces(t *testing.T) {
 
 // FuzzConfig wants a symbol to count as set only where a line says so.
 func FuzzConfig(f *testing.F) {
-	base := f.TempDir()
+	d := imgtest.Tree(f, 0o644, nil)
 	for _, seed := range []string{"CONFIG_A=m\n", "# CONFIG_A is not set\nCONFIG_B=y\n", "CONFIG_A=\"m\"\r\nCONFIG_AA=m", "=\nCONFIG_=y"} {
 		f.Add([]byte(seed))
 	}
-	d, err := rootfs.OpenDir(base)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { d.Close() })
 	k := kernel.Kernel{Release: "6.1.0", Modules: "/usr/lib/modules/6.1.0"}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		over := rootfs.NewOverlay(d)

@@ -153,15 +153,7 @@ func FuzzBanner(f *testing.F) {
 	for _, seed := range []string{arm64Image(10, armBanner), bzImage("6.1.0 (x) #1 SMP")} {
 		f.Add([]byte(seed))
 	}
-	base := f.TempDir()
-	if err := imgtest.WriteFiles(base, 0o644, installed(map[string]string{"boot/keep": ""}, "usr/lib/modules/6.1.0")); err != nil {
-		f.Fatal(err)
-	}
-	d, err := rootfs.OpenDir(base)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { d.Close() })
+	d := imgtest.Tree(f, 0o644, installed(map[string]string{"boot/keep": ""}, "usr/lib/modules/6.1.0"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		over := rootfs.NewOverlay(d)
 		over.Write("/boot/vmlinuz-6.1.0", data)

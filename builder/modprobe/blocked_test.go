@@ -50,7 +50,7 @@ func TestBlocked(t *testing.T) {
 			if err := imgtest.WriteFiles(dir, 0o644, map[string]string{file: c.conf}); err != nil {
 				t.Fatal(err)
 			}
-			config, err := modprobe.ReadConfig(openDir(t, dir))
+			config, err := modprobe.ReadConfig(imgtest.OpenDir(t, dir))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -131,7 +131,7 @@ func compareBusybox(t *testing.T, s suite, running string, seed uint64, configs,
 		if err := errors.Join(os.RemoveAll(conf), imgtest.WriteFiles(conf, 0o644, map[string]string{"it.conf": lines.String(), "it.alias": "blacklist af_alg", ".x.conf": "blacklist tun"})); err != nil {
 			t.Fatal(err)
 		}
-		config, err := modprobe.ReadConfig(openDir(t, root))
+		config, err := modprobe.ReadConfig(imgtest.OpenDir(t, root))
 		if err != nil {
 			t.Fatal(err)
 		}

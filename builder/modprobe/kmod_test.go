@@ -15,7 +15,6 @@ import (
 
 	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/modprobe"
-	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
 // configDirs are the directories of configuration, strongest first.
@@ -313,7 +312,7 @@ func configuration(t testing.TB, k kmodProgram, root, moduleRoot string, files m
 	if err := imgtest.WriteFiles(root, 0o644, files); err != nil {
 		t.Fatal(err)
 	}
-	config, err := modprobe.Reading{Kmod: k.version}.Config(openDir(t, root))
+	config, err := modprobe.Reading{Kmod: k.version}.Config(imgtest.OpenDir(t, root))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,19 +323,9 @@ func configuration(t testing.TB, k kmodProgram, root, moduleRoot string, files m
 	return config.WithCommandLine(string(cmdline))
 }
 
-func openDir(t testing.TB, dir string) *rootfs.Dir {
-	t.Helper()
-	d, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d
-}
-
 func readIndex(t testing.TB, moduleRoot, release string) *modprobe.Index {
 	t.Helper()
-	index, err := modprobe.ReadIndex(openDir(t, moduleRoot), "/lib/modules/"+release)
+	index, err := modprobe.ReadIndex(imgtest.OpenDir(t, moduleRoot), "/lib/modules/"+release)
 	if err != nil {
 		t.Fatal(err)
 	}

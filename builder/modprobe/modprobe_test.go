@@ -22,16 +22,7 @@ var update = flag.Bool("update", false, "write the golden files")
 // tree makes a tree of files; content "-> TARGET" makes a link.
 func tree(t *testing.T, files map[string]string) *rootfs.Dir {
 	t.Helper()
-	dir := t.TempDir()
-	if err := imgtest.WriteFiles(dir, 0o755, files); err != nil {
-		t.Fatal(err)
-	}
-	d, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d
+	return imgtest.Tree(t, 0o755, files)
 }
 
 // kmod gives the lines that kmod reads from one file, as it understands them,
@@ -387,12 +378,7 @@ func TestFalse(t *testing.T) {
 		if err := errors.Join(os.Mkdir(filepath.Join(dir, "bin"), 0o755), os.WriteFile(filepath.Join(dir, "bin/false"), nil, 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		d, err := rootfs.OpenDir(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer d.Close()
-		if got, err := modprobe.False(d); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if got, err := modprobe.False(imgtest.OpenDir(t, dir)); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("got %q, %v, want an error of its own", got, err)
 		}
 	})

@@ -17,21 +17,7 @@ import (
 // list reads the databases of a tree that is made of files.
 func list(t *testing.T, files map[string]string) (packages.Installed, error) {
 	t.Helper()
-	dir := t.TempDir()
-	if err := imgtest.WriteFiles(dir, 0o644, files); err != nil {
-		t.Fatal(err)
-	}
-	return packages.List(open(t, dir))
-}
-
-func open(t *testing.T, dir string) rootfs.Tree {
-	t.Helper()
-	tree, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tree.Close() })
-	return tree
+	return packages.List(imgtest.Tree(t, 0o644, files))
 }
 
 // words gives packages as "name version arch", one a line.
@@ -153,7 +139,7 @@ func TestTooLarge(t *testing.T) {
 	if err := os.Truncate(name, 64<<20+1); err != nil {
 		t.Fatal(err)
 	}
-	_, err := packages.List(open(t, dir))
+	_, err := packages.List(imgtest.OpenDir(t, dir))
 	if want := "size is 67108865 bytes, limit is 67108864"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}
@@ -194,7 +180,7 @@ func TestAgreesWithDpkg(t *testing.T) {
 			if err := imgtest.WriteFiles(dir, 0o644, map[string]string{"var/lib/dpkg/status": text, "var/lib/dpkg/updates/.keep": "", "var/lib/dpkg/info/.keep": ""}); err != nil {
 				t.Fatal(err)
 			}
-			in, err := packages.List(open(t, dir))
+			in, err := packages.List(imgtest.OpenDir(t, dir))
 			if err != nil {
 				t.Fatal(err)
 			}

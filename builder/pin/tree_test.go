@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/pin"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/initcheck/kver"
@@ -24,10 +25,7 @@ func treeOf(t testing.TB, files map[string]string) (*rootfs.Dir, string) {
 		must(t, os.MkdirAll(filepath.Dir(full), 0o755))
 		must(t, os.WriteFile(full, []byte(text), 0o644))
 	}
-	tree, err := rootfs.OpenDir(dir)
-	must(t, err)
-	t.Cleanup(func() { tree.Close() })
-	return tree, dir
+	return imgtest.OpenDir(t, dir), dir
 }
 
 func must(t testing.TB, err error) {

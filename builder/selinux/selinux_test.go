@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kerngate/kerngate/builder/imgtest"
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/builder/selinux"
 )
@@ -22,19 +23,7 @@ import (
 // treeWith makes a tree from files by name.
 func treeWith(t testing.TB, files map[string]string) rootfs.Tree {
 	t.Helper()
-	dir := t.TempDir()
-	for name, text := range files {
-		name = filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tree, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tree.Close() })
-	return tree
+	return imgtest.Tree(t, 0o644, files)
 }
 
 const (

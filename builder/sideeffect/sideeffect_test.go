@@ -16,21 +16,7 @@ import (
 // tree makes a tree of files.
 func tree(t *testing.T, files map[string]string) rootfs.Tree {
 	t.Helper()
-	dir := t.TempDir()
-	if err := imgtest.WriteFiles(dir, 0o644, files); err != nil {
-		t.Fatal(err)
-	}
-	return open(t, dir)
-}
-
-func open(t *testing.T, dir string) rootfs.Tree {
-	t.Helper()
-	tree, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tree.Close() })
-	return tree
+	return imgtest.Tree(t, 0o644, files)
 }
 
 // everything is all that the shipped profiles block.
@@ -279,7 +265,7 @@ func TestUnread(t *testing.T) {
 	if err := os.Truncate(dir+"/etc/nftables.conf", 4<<20+1); err != nil {
 		t.Fatal(err)
 	}
-	r, err := sideeffect.Find(open(t, dir), profiles.KnownSideEffects(), sideeffect.Query{Blocked: everything(t)})
+	r, err := sideeffect.Find(imgtest.OpenDir(t, dir), profiles.KnownSideEffects(), sideeffect.Query{Blocked: everything(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

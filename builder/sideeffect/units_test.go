@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/kerngate/kerngate/builder/imgtest"
-	"github.com/kerngate/kerngate/builder/rootfs"
 )
 
 const wanted = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n"
@@ -75,11 +74,7 @@ func TestAgreesWithSystemctl(t *testing.T) {
 // out, as the package says.
 func agreeWithSystemctl(t *testing.T, dir string, least int) {
 	t.Helper()
-	tree, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
+	tree := imgtest.OpenDir(t, dir)
 	units, err := readUnits(tree)
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +105,6 @@ func agreeWithSystemctl(t *testing.T, dir string, least int) {
 // TestStarts has what is-enabled does not tell: what the distribution itself starts, and
 // services without a unit.
 func TestStarts(t *testing.T) {
-	dir := t.TempDir()
 	files := maps.Clone(sample)
 	maps.Copy(files, map[string]string{
 		"etc/rc3.d/S01scripted":        "-> ../init.d/scripted",
@@ -119,14 +113,7 @@ func TestStarts(t *testing.T) {
 		"etc/rc3.d/README":             "x",
 		"etc/runlevels/default/openrc": "-> /etc/init.d/openrc",
 	})
-	if err := imgtest.WriteFiles(dir, 0o644, files); err != nil {
-		t.Fatal(err)
-	}
-	tree, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
+	tree := imgtest.Tree(t, 0o644, files)
 	units, err := readUnits(tree)
 	if err != nil {
 		t.Fatal(err)
@@ -149,15 +136,7 @@ func TestStarts(t *testing.T) {
 
 // TestTooManyUnits has one directory too full.
 func TestTooManyUnits(t *testing.T) {
-	dir := t.TempDir()
-	if err := imgtest.WriteFiles(dir, 0o644, map[string]string{"etc/systemd/system/a.service": "x"}); err != nil {
-		t.Fatal(err)
-	}
-	tree, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
+	tree := imgtest.Tree(t, 0o644, map[string]string{"etc/systemd/system/a.service": "x"})
 	r := &unitReader{tree: tree, units: units{}, seen: map[string]bool{}, entries: maxUnits}
 	if err := r.directory("/etc/systemd/system", true); err == nil || !strings.Contains(err.Error(), "more than 50000 entries") {
 		t.Errorf("got %v, want that there are too many", err)

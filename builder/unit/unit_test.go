@@ -36,14 +36,7 @@ func plant(t *testing.T, dir string, files map[string]string) {
 
 func tree(t *testing.T, files map[string]string) *rootfs.Dir {
 	t.Helper()
-	dir := t.TempDir()
-	plant(t, dir, files)
-	d, err := rootfs.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d
+	return imgtest.Tree(t, 0o644, files)
 }
 
 func TestTexts(t *testing.T) {
