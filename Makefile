@@ -42,7 +42,7 @@ unit: checkers
 
 # Boot tests share two cores among emulated machines: no second package beside them.
 boot: build
-	$(GO) test -count=1 -p 1 -timeout 80m -tags boot -run '^TestBoot' -v ./builder/ ./builder/ext4/ ./builder/imgtest/ ./builder/image/ ./builder/modprobe/ ./builder/initramfs/ ./builder/packages/ ./builder/bootentry/ ./builder/rehearse/ ./profiles/
+	$(GO) test -count=1 -p 1 -timeout 80m -tags boot -run '^TestBoot' -v ./builder/ ./builder/ext4/ ./builder/imgtest/ ./builder/image/ ./builder/modprobe/ ./builder/initramfs/ ./builder/packages/ ./builder/bootentry/ ./builder/rehearse/ ./builder/report/ ./profiles/
 
 demo: build
 	testdata/install-tools demo

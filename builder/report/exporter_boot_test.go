@@ -20,10 +20,10 @@ import (
 	"github.com/kerngate/kerngate/profiles"
 )
 
-// TestExporterFollowsTheLink runs Debian's prometheus-node-exporter on the link that a
+// TestBootExporterFollowsTheLink runs Debian's prometheus-node-exporter on the link that a
 // profile has, with a directory in place of /run: before the checker has run, after it,
 // and after its file is gone again. The boot test 9_speaking does it with the checker.
-func TestExporterFollowsTheLink(t *testing.T) {
+func TestBootExporterFollowsTheLink(t *testing.T) {
 	root := t.TempDir()
 	link := ""
 	for _, f := range report.Files(header, profiles.Report{NodeExporter: []string{profiles.TextfileDir}}) {
