@@ -18,14 +18,19 @@ var unmaskable = []string{unit.Gate, unit.Breach, unit.Breached, "systemd-udevd.
 // udev: systemd.system-credentials(7).
 var creators = []string{"systemd.extra-unit.", "systemd.unit-dropin.", "udev.rules."}
 
+// plain takes away from a word of a kernel command line how it is quoted: the kernel knows
+// double quotes, systemd single ones, too, and some versions of it a backslash.
+var plain = strings.NewReplacer(`"`, "", "'", "", `\`, "")
+
 // maskingWord says what a kernel command line takes away from the gate: by systemd.mask=,
 // whose value may lack the suffix of a service (kernel-command-line(7)), by a variable that
 // the kernel hands to systemd, or systemd to the managers of users, and that replaces all
 // directories of units (systemd.unit(5)), or by a credential.
 func maskingWord(commandLine string) (word, why string) {
 	for word := range strings.FieldsSeq(commandLine) {
-		plain := strings.ReplaceAll(word, `"`, "")
-		key, value, _ := strings.Cut(plain, "=")
+		assignment := plain.Replace(word)
+		key, value, _ := strings.Cut(assignment, "=")
+		setting := strings.ReplaceAll(key, "-", "_") // the same to systemd: proc_cmdline_key_streq
 		masked := value
 		if path.Ext(masked) == "" {
 			masked += ".service"
@@ -34,9 +39,9 @@ func maskingWord(commandLine string) (word, why string) {
 		switch {
 		case key == "systemd.mask" && slices.Contains(unmaskable, masked):
 			return word, "masks " + masked
-		case unit.Redirects(plain), key == "systemd.setenv" && unit.Redirects(value):
+		case unit.Redirects(assignment), key == "systemd.setenv" && unit.Redirects(value):
 			return word, "has systemd read other units than the gate's"
-		case (key == "systemd.set_credential" || key == "systemd.set_credential_binary") && slices.ContainsFunc(creators, makes):
+		case (setting == "systemd.set_credential" || setting == "systemd.set_credential_binary") && slices.ContainsFunc(creators, makes):
 			return word, "has systemd make units or rules that kerngate does not look into"
 		}
 	}

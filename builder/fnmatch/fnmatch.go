@@ -99,14 +99,16 @@ func bracketByte(pattern string, i int) (c byte, next int, valid bool) {
 	return pattern[i], i + 1, true
 }
 
-// namedClass takes [:name:] from the front of a bracket's content.
+// namedClass takes [:name:] from the front of a bracket's content. Only letters
+// before z make a name (posix/fnmatch_loop.c), so that it looks no further for the end.
 func namedClass(s string) (class, rest string, named bool) {
 	body, found := strings.CutPrefix(s, "[:")
 	if !found {
 		return "", "", false
 	}
-	class, rest, named = strings.Cut(body, ":]")
-	return class, rest, named
+	after := strings.TrimLeft(body, "abcdefghijklmnopqrstuvwxy")
+	rest, named = strings.CutPrefix(after, ":]")
+	return body[:len(body)-len(after)], rest, named
 }
 
 func inClass(class string, c byte) bool {

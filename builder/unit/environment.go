@@ -53,8 +53,9 @@ func environmentConflicts(t rootfs.Tree) ([]Conflict, error) {
 }
 
 // managerFiles lists a settings file, the first there is, and its drop-ins: of equally named
-// ones the first.
+// ones the first. A drop-in may have the name of the file itself.
 func managerFiles(t rootfs.Tree, conf string) ([]string, error) {
+	main := ""
 	var out []string
 	add := func(literal, name string) {
 		if !slices.ContainsFunc(out, func(f string) bool { return path.Base(f) == name }) {
@@ -63,9 +64,9 @@ func managerFiles(t rootfs.Tree, conf string) ([]string, error) {
 	}
 	for _, dir := range managerConfDirs {
 		file, err := rootfs.ResolveParent(t, path.Join(dir, conf))
-		if err == nil {
-			add(path.Dir(file), conf)
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		if err == nil && main == "" {
+			main = file
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 		literal, entries, err := readDir(t, path.Join(dir, conf+".d"))
@@ -77,6 +78,9 @@ func managerFiles(t rootfs.Tree, conf string) ([]string, error) {
 				add(literal, e.Name)
 			}
 		}
+	}
+	if main != "" {
+		out = append([]string{main}, out...)
 	}
 	return out, nil
 }
@@ -98,9 +102,17 @@ func redirectLine(t rootfs.Tree, file string) (string, error) {
 		if key != "ManagerEnvironment" && key != "DefaultEnvironment" {
 			continue
 		}
-		if i := slices.IndexFunc(unitfile.Words(value, len(value)), Redirects); i >= 0 {
+		if i := slices.IndexFunc(unitfile.Words(value, len(value)), mayRedirect); i >= 0 {
 			return fmt.Sprintf("its line %q has service managers read other units than the gate's", key+"="+value), nil
 		}
 	}
 	return "", nil
+}
+
+// mayRedirect takes a specifier in the name of a variable for a part of one of ours:
+// systemd resolves it (config_parse_environ in src/core/load-fragment.c), and some are
+// empty. No other variable has one.
+func mayRedirect(assignment string) bool {
+	name, _, _ := strings.Cut(assignment, "=")
+	return strings.Contains(name, "%") || Redirects(assignment)
 }

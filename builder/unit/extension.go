@@ -93,7 +93,8 @@ func extensionsIn(t rootfs.Tree, dir string, tops []string, versions bool) ([]ex
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, more...)
+			// Before version 256 systemd takes the directory for an extension itself.
+			out = append(append(out, more...), extension{target, tops, false})
 		case isDir:
 			out = append(out, extension{target, tops, false})
 		case target != "/dev/null" && (err != nil || strings.HasSuffix(e.Name, ".raw")):

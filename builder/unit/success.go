@@ -57,7 +57,8 @@ func successLine(data []byte) (line, did string) {
 		if key != "SuccessExitStatus" {
 			continue
 		}
-		words := unitfile.Words(value, len(value))
+		// A backslash that escapes nothing is dropped (extract_first_word without flags).
+		words := append(unitfile.Words(value, len(value)), strings.Fields(strings.ReplaceAll(value, `\`, ""))...)
 		if slices.ContainsFunc(words, isRefused) {
 			return key + "=" + value, "refused"
 		}
