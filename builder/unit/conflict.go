@@ -67,7 +67,7 @@ func Conflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
 	if err != nil {
 		return nil, err
 	}
-	extended, err := extensionConflicts(t, c)
+	extended, err := extensionConflicts(t, c, out)
 	return append(out, extended...), err
 }
 

@@ -7,13 +7,15 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/kerngate/kerngate/builder/rootfs"
 	"github.com/kerngate/kerngate/initcheck/policy"
 )
 
-// maxExtensions bounds the extensions of a tree; real ones have a handful.
-const maxExtensions = 1024
+// maxExtensions bounds the extensions of a tree, with each of which the tree is looked
+// through again; real ones have a handful.
+const maxExtensions = 128
 
 // extensionKind is a kind of extensions: where they lie, and which directories of theirs are
 // laid over the machine's. systemd-sysext(8); /run is empty when a machine starts.
@@ -26,7 +28,8 @@ var extensionKinds = []extensionKind{
 	{[]string{"/etc/confexts", "/var/lib/confexts", "/usr/local/lib/confexts", "/usr/lib/confexts"}, []string{"etc"}},
 }
 
-// mutableDir has what is written while extensions are merged, laid over all of them.
+// mutableDir has what is written while extensions are merged, laid over all of them. What
+// leads to the machine's own directory is not laid over it.
 const mutableDir = "/var/lib/extensions.mutable"
 
 // extension is one system or configuration extension of a tree.
@@ -51,10 +54,28 @@ func extensions(t rootfs.Tree) ([]extension, error) {
 	if len(out) > maxExtensions {
 		return nil, fmt.Errorf("%d system extensions, limit is %d", len(out), maxExtensions)
 	}
-	if literal, err := rootfs.Resolve(t, mutableDir); err == nil {
-		out = append(out, extension{literal, []string{"usr", "opt", "etc"}, false})
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	written, err := writtenOver(t)
+	return append(out, written...), err
+}
+
+// writtenOver gives what was written while extensions were merged.
+func writtenOver(t rootfs.Tree) ([]extension, error) {
+	dir, err := rootfs.Resolve(t, mutableDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
+	}
+	var out []extension
+	for _, top := range []string{"usr", "opt", "etc"} {
+		literal, err := rootfs.Resolve(t, path.Join(dir, top))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err == nil && literal != "/"+top {
+			out = append(out, extension{dir, []string{top}, false})
+		}
 	}
 	return out, nil
 }
@@ -105,8 +126,9 @@ func extensionsIn(t rootfs.Tree, dir string, tops []string, versions bool) ([]ex
 }
 
 // extensionConflicts finds what in the directories of extensions would change or hide what
-// is ours, once they are merged.
-func extensionConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
+// is ours, and what of the machine's tree does so, once they are merged. known are those
+// that the tree has without them.
+func extensionConflicts(t rootfs.Tree, c Config, known []Conflict) ([]Conflict, error) {
 	all, err := extensions(t)
 	if err != nil {
 		return nil, err
@@ -118,17 +140,22 @@ func extensionConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
 			continue // or a link to one that was looked into
 		}
 		seen[x.literal+x.tops[0]] = true
-		merged := layer{t, x}
-		found, err := hidden(t, merged, c)
+		upper := layer{t, x}
+		found, err := hidden(t, upper, c)
 		if err != nil {
 			return nil, err
 		}
-		more, err := conflictsIn(merged, c)
+		more, err := conflictsIn(merged{t, upper}, c)
 		if err != nil {
 			return nil, fmt.Errorf("cannot look into %s: %w", x.literal, err)
 		}
 		for _, f := range append(found, more...) {
-			f.Path = path.Join(x.literal, f.Path)
+			if slices.Contains(known, f) {
+				continue
+			}
+			if f, err = upper.blamed(f); err != nil {
+				return nil, err
+			}
 			if !slices.ContainsFunc(out, func(o Conflict) bool { return o.Path == f.Path }) {
 				out = append(out, f)
 			}
@@ -137,9 +164,19 @@ func extensionConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
 	return out, nil
 }
 
+// blamed says of a conflict in the merged tree where its file is: in the extension, or in
+// the machine's tree, where it does nothing without the extension.
+func (l layer) blamed(f Conflict) (Conflict, error) {
+	_, err := l.Lstat(f.Path)
+	if isAbsent(err) {
+		return Conflict{f.Path, f.Why + ", once " + l.of.literal + " is merged"}, nil
+	}
+	return Conflict{path.Join(l.of.literal, f.Path), f.Why}, err
+}
+
 // hidden finds what in an extension lies at the place of a file of ours, or of a directory
 // above it.
-func hidden(t rootfs.Tree, merged layer, c Config) ([]Conflict, error) {
+func hidden(t rootfs.Tree, upper layer, c Config) ([]Conflict, error) {
 	names := []string{policy.Binary, policy.File}
 	for _, f := range Files("", c) {
 		names = append(names, f.Path)
@@ -150,7 +187,7 @@ func hidden(t rootfs.Tree, merged layer, c Config) ([]Conflict, error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		at, err := merged.hides(literal)
+		at, err := upper.hides(literal)
 		if err != nil {
 			return nil, err
 		}
@@ -277,4 +314,89 @@ func (l layer) Xattrs(name string) (map[string][]byte, error) {
 		return nil, err
 	}
 	return l.tree.Xattrs(in)
+}
+
+// isAbsent says whether an error is that of a name that leads to nothing: of overlayfs a
+// file or link of the upper layer hides what the lower one has below, and a directory there
+// what the lower one has through a link.
+func isAbsent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, rootfs.ErrSymlink)
+}
+
+// merged is the tree of a machine under an extension, in which links of the one lead to files
+// of the other.
+type merged struct {
+	lower rootfs.Tree
+	upper layer
+}
+
+var _ rootfs.Tree = merged{}
+
+// of gives the tree that has a name.
+func (m merged) of(name string) (rootfs.Tree, error) {
+	_, err := m.upper.Lstat(name)
+	if isAbsent(err) {
+		return m.lower, nil
+	}
+	return m.upper, err
+}
+
+func (m merged) Lstat(name string) (rootfs.Info, error) {
+	t, err := m.of(name)
+	if err != nil {
+		return rootfs.Info{}, err
+	}
+	info, err := t.Lstat(name)
+	if isAbsent(err) {
+		err = &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrNotExist}
+	}
+	return info, err
+}
+
+// ReadDir lists what both have. The upper layer wins.
+func (m merged) ReadDir(name string) ([]rootfs.Entry, error) {
+	out, err := m.upper.ReadDir(name)
+	if err != nil && !isAbsent(err) {
+		return nil, err
+	}
+	absent := err != nil
+	info, err := m.lower.Lstat(name)
+	switch {
+	case isAbsent(err), err == nil && !info.Mode.IsDir():
+		if absent {
+			return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
+		}
+		return out, nil
+	case err != nil:
+		return nil, err
+	}
+	below, err := m.lower.ReadDir(name)
+	order := func(a, b rootfs.Entry) int { return strings.Compare(a.Name, b.Name) }
+	out = append(slices.Clone(out), below...)
+	slices.SortStableFunc(out, order)
+	return slices.CompactFunc(out, func(a, b rootfs.Entry) bool { return a.Name == b.Name }), err
+}
+
+func (m merged) Open(name string) (rootfs.File, error) {
+	t, err := m.of(name)
+	if err != nil {
+		return nil, err
+	}
+	return t.Open(name)
+}
+
+func (m merged) Readlink(name string) (string, error) {
+	t, err := m.of(name)
+	if err != nil {
+		return "", err
+	}
+	return t.Readlink(name)
+}
+
+func (m merged) Xattrs(name string) (map[string][]byte, error) {
+	t, err := m.of(name)
+	if err != nil {
+		return nil, err
+	}
+	return t.Xattrs(name)
 }

@@ -298,6 +298,9 @@ func TestConflicts(t *testing.T) {
 		{"rule in an extension", "var/lib/extensions/x/usr/lib/udev/rules.d/zz.rules", `TAG="x"`, `its line 1, TAG="x", takes the tag`},
 		{"gate masked by a configuration extension", "var/lib/confexts/x/etc/systemd/system/initcheck.service", "-> /dev/null", "it masks or overrides the gate"},
 		{"gate masked by what is written over extensions", "var/lib/extensions.mutable/etc/systemd/system/initcheck.service", "", "it masks or overrides the gate"},
+		{"reset by a file of the tree that an extension links to", "var/lib/extensions/x/usr/lib/systemd/system/vllm.service.d/zz.conf", "-> /etc/systemd/system/real", "takes away what holds back vllm.service"},
+		{"reset by a directory of the tree that an extension links to", "var/lib/extensions/x/usr/lib/systemd/system/vllm-mine.service.d", "-> /etc/systemd/system/other.d", "takes away what holds back vllm-mine.service, once /var/lib/extensions/x is merged"},
+		{"reset by a file of an extension that the tree links to", "etc/systemd/system/vllm.service.d/zz.conf", "-> /usr/lib/zz.conf", "takes away what holds back vllm.service, once /var/lib/extensions/linked is merged"},
 		{"boot assessment masked", "etc/systemd/system/boot-complete.target.d/50-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for boot-complete.target"},
 		{"boot assessment reset", "etc/systemd/system/boot-complete.target.d/60-x.conf", assert, "takes away what holds back boot-complete.target"},
 		{"hardening masked", "etc/systemd/system/vllm.service.d/zz-kerngate.conf", "-> /dev/null", "it masks the gate's drop-in for vllm.service"},
@@ -347,6 +350,8 @@ func TestConflicts(t *testing.T) {
 		{"drop-in of user units reset", "etc/xdg/systemd/user/vllm@.service.d/60-x.conf", assert, "takes away what holds back vllm@.service"},
 		{"refusal counts as success for users", "usr/lib/systemd/user/vllm.service", "[Service]\nSuccessExitStatus=77\n", `lets the unit start although the gate of vllm.service refused`},
 
+		{"what is written over extensions goes to the tree itself", "var/lib/extensions.mutable/usr", "-> /usr", stays},
+		{"an extension with links into the tree", "var/lib/extensions/x/usr/lib/systemd/system/multi-user.target.wants/nginx.service", "-> /usr/lib/systemd/system/nginx.service", stays},
 		{"time limit of all services", "usr/lib/systemd/system/service.d/10-timeout.conf", "[Service]\nTimeoutStopFailureMode=abort\n", stays},
 		{"program with the filters", "etc/systemd/system/vllm.service", "[Service]\nExecStartPre=+/bin/mkdir /x\nExecStart=!/usr/bin/vllm --a=+b\n", stays},
 		{"program of users without the filters", "etc/systemd/user/vllm.service", "[Service]\nExecStart=+/usr/bin/vllm serve\n", stays},
@@ -396,7 +401,7 @@ func TestConflicts(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			files := map[string]string{c.file: c.content, "etc/systemd/system/real": assert, "etc/systemd/system/other.d/zz.conf": assert, "lib": "-> usr/lib", "usr/lib/os": "",
 				"etc/udev/rules.d/99-hidden.rules": "", "etc/systemd/system.conf.d/hidden.conf": "", "usr/local/lib/systemd/user.conf": "", "usr/sbin": "-> bin", "usr/bin/sh": "",
-				"usr/share/ext/usr/lib/systemd/system/vllm.service.d/zz.conf": assert, "etc/systemd/rules": `ENV{SYSTEMD_WANTS}="x"`, "usr/lib/systemd/system/vllm-aliased.service": "-> llm.service", "etc/systemd/system/alias.service": "-> /usr/lib/systemd/system/llm.service"}
+				"usr/share/ext/usr/lib/systemd/system/vllm.service.d/zz.conf": assert, "var/lib/extensions/linked/usr/lib/zz.conf": assert, "etc/systemd/rules": `ENV{SYSTEMD_WANTS}="x"`, "usr/lib/systemd/system/vllm-aliased.service": "-> llm.service", "etc/systemd/system/alias.service": "-> /usr/lib/systemd/system/llm.service"}
 			found, err := unit.Conflicts(tree(t, files), all(units))
 			if err != nil {
 				t.Fatal(err)
@@ -408,7 +413,7 @@ func TestConflicts(t *testing.T) {
 			if strings.Count(got, "\n") > 1 || (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want %q once", got, c.want)
 			}
-			if where := filepath.Dir("/" + c.file); c.content != "-> ../../usr/share/ext" && c.want != "" && !strings.HasPrefix(got, where) {
+			if where := filepath.Dir("/" + c.file); c.content != "-> ../../usr/share/ext" && !strings.Contains(c.want, " is merged") && c.want != "" && !strings.HasPrefix(got, where) {
 				t.Errorf("got %q, want a file in %s", got, where)
 			}
 		})
@@ -425,10 +430,10 @@ func TestConflictsLimit(t *testing.T) {
 		t.Errorf("rules above the limit: %v", err)
 	}
 	many := map[string]string{}
-	for i := range 1025 {
+	for i := range 129 {
 		many[fmt.Sprintf("var/lib/extensions/%d", i)] = ""
 	}
-	if _, err := unit.Conflicts(tree(t, many), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "1025 entries, limit is 1024") {
+	if _, err := unit.Conflicts(tree(t, many), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "129 entries, limit is 128") {
 		t.Errorf("extensions above the limit: %v", err)
 	}
 	loop := map[string]string{"etc/systemd/system/vllm.service.d/zz.conf": "-> zz.conf"}
