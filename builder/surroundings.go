@@ -117,7 +117,7 @@ func (s *surrounding) obstacles(p profiles.Profile) (found []obstacle, warnings 
 			return nil, nil, err
 		}
 		for _, c := range conflicts {
-			found = append(found, obstacle{c.Path, c.Why, "remove the file from the image"})
+			found = append(found, obstacle{c.Path, c.Why, "remove the file from the image, or change it so that it no longer does that"})
 		}
 		unseen, err := unit.Unseen(s.tree)
 		if err != nil {

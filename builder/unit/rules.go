@@ -19,6 +19,8 @@ const (
 	maxRuleFiles = 4096
 	// maxRules bounds one of them; the largest that distributions ship has 200 KiB.
 	maxRules = 1 << 20
+	// maxAllRules bounds all of them; a desktop has 2 MiB.
+	maxAllRules = 16 << 20
 )
 
 // ruleDirs are the directories of udev(7), the first of which wins; /run is empty when a
@@ -42,6 +44,7 @@ func ruleConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
 	}
 	delete(files, ours)
 	watch := udev.Watch{File: ours, Unit: Breach, Modules: c.Watch}
+	read := 0
 	for _, base := range slices.Sorted(maps.Keys(files)) {
 		info, err := rootfs.Stat(t, files[base])
 		if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode.IsRegular()) {
@@ -53,6 +56,9 @@ func ruleConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
 		data, err := rootfs.ReadFile(t, files[base], maxRules)
 		if err != nil {
 			return nil, err
+		}
+		if read += len(data); read > maxAllRules {
+			return nil, fmt.Errorf("%s: with it all rules have %d bytes, limit is %d", files[base], read, maxAllRules)
 		}
 		if f, found := udev.Undoing(base, data, watch); found {
 			out = append(out, Conflict{files[base], fmt.Sprintf("its line %d, %s, %s", f.Line, f.Text, f.Why)})
@@ -107,7 +113,7 @@ func maskedUdev(t rootfs.Tree, c Config) ([]Conflict, error) {
 				return nil, err
 			}
 			if masked {
-				out = append(out, Conflict{file, "it masks " + name + ", and nobody hears of modules that are loaded later"})
+				out = append(out, Conflict{file, "it masks " + name + ", and nobody hears of modules that are loaded later, as breach = \"stop\" of the profile asks"})
 			}
 			break // the first that is there counts
 		}

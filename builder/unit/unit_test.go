@@ -429,6 +429,13 @@ func TestConflictsLimit(t *testing.T) {
 	if _, err := unit.Conflicts(tree(t, rules), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "limit is 1048576") {
 		t.Errorf("rules above the limit: %v", err)
 	}
+	rulesOf17 := map[string]string{}
+	for i := range 17 {
+		rulesOf17[fmt.Sprintf("etc/udev/rules.d/%d.rules", i)] = strings.Repeat("#", 1<<20)
+	}
+	if _, err := unit.Conflicts(tree(t, rulesOf17), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "9.rules: with it all rules have 17825792 bytes, limit is 16777216") {
+		t.Errorf("many rules: %v", err)
+	}
 	many := map[string]string{}
 	for i := range 129 {
 		many[fmt.Sprintf("var/lib/extensions/%d", i)] = ""
