@@ -352,13 +352,19 @@ func TestSomebodyElseWrites(t *testing.T) {
 func TestPlannedOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		out  string
+		age  time.Duration // of the image
 		want int
 	}{
-		"copy":     {"out.raw", 2}, // plan, verify
-		"in place": {"", 3},        // plan, verify the drafts, verify what was written
+		"copy":            {"out.raw", time.Hour, 2}, // plan, verify
+		"copy of the new": {"out.raw", 0, 3},         // plan twice: a write that came in the same moment would not show
+		"in place":        {"", time.Hour, 3},        // plan, verify the drafts, verify what was written
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk, looks := newDisk(t), 0
+			at := time.Now().Add(-c.age)
+			if err := os.Chtimes(disk, at, at); err != nil {
+				t.Fatal(err)
+			}
 			r := request(t, disk, "")
 			if c.out != "" {
 				r.Output = filepath.Join(filepath.Dir(disk), c.out)

@@ -181,3 +181,72 @@ func holdsEdits(t *testing.T, tree rootfs.Tree) {
 		}
 	}
 }
+
+// TestUnchanged: what tells that somebody wrote to an image since it was opened.
+func TestUnchanged(t *testing.T) {
+	for name, c := range map[string]struct {
+		age  time.Duration
+		do   func(t *testing.T, disk string)
+		want bool
+	}{
+		"nothing":                        {time.Hour, func(*testing.T, string) {}, true},
+		"of this moment":                 {0, func(*testing.T, string) {}, false},
+		"of a moment to come":            {-time.Hour, func(*testing.T, string) {}, false},
+		"another file under the name":    {time.Hour, replace, false},
+		"written, and the time set back": {time.Hour, setBack, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := rootDisk(t, "")
+			setTime(t, disk, time.Now().Add(-c.age))
+			target, err := Open(disk, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer target.Close()
+			c.do(t, disk)
+			if got := target.Unchanged(); got != c.want {
+				t.Errorf("unchanged is %t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
+// setBack gives a file the time that it has, when the clock of the file system has gone on.
+func setBack(t *testing.T, name string) {
+	t.Helper()
+	for before := stat(t, name); changed(stat(t, name)) == changed(before); {
+		setTime(t, name, before.ModTime())
+	}
+}
+
+func stat(t *testing.T, name string) os.FileInfo {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+func setTime(t *testing.T, name string, at time.Time) {
+	t.Helper()
+	if err := os.Chtimes(name, at, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replace puts a copy in the place of a file, with its time.
+func replace(t *testing.T, name string) {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name+".new", data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	setTime(t, name+".new", stat(t, name).ModTime())
+	if err := os.Rename(name+".new", name); err != nil {
+		t.Fatal(err)
+	}
+}

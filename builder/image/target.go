@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/kerngate/kerngate/builder/ext4"
 	"github.com/kerngate/kerngate/builder/fat"
@@ -79,6 +81,7 @@ type Target struct {
 
 	file     *os.File
 	before   fs.FileInfo // of file, from before anything was read
+	begun    time.Time   // when that was
 	site     undo.Site   // of an edit in place
 	dir      *rootfs.Dir
 	tree     rootfs.Tree
@@ -101,6 +104,7 @@ type Options struct {
 
 // Open opens a target read only and finds its root volume.
 func Open(path string, opts Options) (*Target, error) {
+	begun := time.Now()
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, missing(path, err)
@@ -117,7 +121,7 @@ func Open(path string, opts Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{Path: path, Kind: Disk, Size: size, Device: isDevice(info), file: f, before: info, opened: map[int]rootfs.Tree{}}
+	t := &Target{Path: path, Kind: Disk, Size: size, Device: isDevice(info), file: f, before: info, begun: begun, opened: map[int]rootfs.Tree{}}
 	if t.site, err = siteOf(path); err == nil {
 		err = guard(f, path, t.site)
 	}
@@ -410,12 +414,26 @@ func (t *Target) CheckCurrent() error {
 	return nil
 }
 
-// Unchanged says whether what was read of a disk image is what it holds still: its size and
-// modification time are those from before it was opened. Of a block device or a directory
-// they tell nothing.
+// Unchanged says whether what was read of a disk image is surely what it holds still: its
+// size and times are those from before it was opened, and old enough that a write since would
+// show in them. Of a block device or a directory they tell nothing.
 func (t *Target) Unchanged() bool {
-	return t.Kind == Disk && !t.Device && checkUnchanged(t.before, t.Path) == nil
+	now, err := os.Stat(t.Path)
+	return t.Kind == Disk && !t.Device && t.begun.Sub(t.before.ModTime()) > coarsest &&
+		err == nil && changed(now) == changed(t.before) && checkUnchanged(t.before, t.Path) == nil
 }
+
+// changed is when anything of a file was last changed, its other times too.
+func changed(info fs.FileInfo) (at syscall.Timespec) {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		at = st.Ctim
+	}
+	return at
+}
+
+// coarsest is the longest that the clock of a file system's times stands still: that of FAT
+// counts two seconds.
+const coarsest = 2 * time.Second
 
 // waiting are the volumes of the tree whose journals wait to be replayed.
 func (t *Target) waiting() []int {
