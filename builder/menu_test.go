@@ -44,9 +44,16 @@ func sdbootMenu(t *testing.T) string {
 	addBelowFloor(t, dir)
 	write(t, dir, 0o644, map[string]string{
 		"boot/loader/loader.conf":              "timeout 3\ndefault old.conf\n",
-		"boot/loader/entries/old.conf":         "title Old\nversion " + belowFloor + "\nlinux /boot/vmlinuz-" + belowFloor + "\noptions root=LABEL=root ro\n",
+		"boot/loader/entries/old.conf":         "title Old\nversion " + belowFloor + "\nlinux /vmlinuz-" + belowFloor + "\noptions root=LABEL=root ro\n",
 		"boot/EFI/systemd/systemd-bootx64.efi": "MZ",
 	})
+	entry := "boot/loader/entries/debian.conf"
+	data, err := os.ReadFile(filepath.Join(dir, entry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Systemd-boot's paths begin at the volume, which is mounted there.
+	write(t, dir, 0o644, map[string]string{entry: strings.ReplaceAll(string(data), " /boot/", " /")})
 	return dir
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -333,9 +334,13 @@ func (r *reader) locate(written, near string) string {
 }
 
 // releaseOf tells a kernel's release from how its file is called, as installers of
-// kernels do: vmlinuz-RELEASE, or MACHINE-ID/RELEASE/linux (kernel-install(8)).
+// kernels do: vmlinuz-RELEASE, or MACHINE-ID/RELEASE/linux (kernel-install(8)), where
+// openSUSE's sdbootutil puts the image's SHA-1 behind linux-.
 func releaseOf(kernel string) string {
 	base := path.Base(strings.ReplaceAll(kernel, `\`, "/"))
+	if summed.MatchString(base) {
+		base = "linux"
+	}
 	for _, prefix := range []string{"vmlinuz-", "vmlinux-", "kernel-", "linux-", "bzImage-", "Image-", "zImage-"} {
 		if release, found := strings.CutPrefix(base, prefix); found && startsWithDigit(release) {
 			return release
@@ -348,5 +353,8 @@ func releaseOf(kernel string) string {
 	}
 	return ""
 }
+
+// summed is what sdbootutil calls a kernel.
+var summed = regexp.MustCompile(`^linux-[0-9a-f]{40}$`)
 
 func startsWithDigit(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }

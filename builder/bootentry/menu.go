@@ -155,6 +155,7 @@ type blsFile struct {
 	forGrub                     bool   // it has a linux line
 	architectures               []string
 	unnamed                     bool   // an image without a name of its system
+	elsewhere                   bool   // what it starts is on another volume, if anywhere
 	id                          string // as one version of systemd-boot has it
 	sortKey, machineID, version string
 	left, done                  int // boot attempts; left is -1 without counting
@@ -209,6 +210,7 @@ func (r *menuReader) blsFile(f *file, volume, base string) *blsFile {
 			// Versions differ in which of several stands, and whether any does.
 			b.Unnamed = b.Unnamed || b.starts != "" && (b.starts != l.key || kernel != at)
 			b.starts, kernel, b.forGrub = l.key, at, b.forGrub || l.key == "linux"
+			b.elsewhere = !r.onVolume(value, volume)
 		}
 	}
 	b.Maybe, b.Linux = b.Unnamed, b.Unnamed
@@ -221,6 +223,12 @@ func (r *menuReader) blsFile(f *file, volume, base string) *blsFile {
 	r.blsKernel(b, kernel)
 	b.marksRecovery(options)
 	return b
+}
+
+// onVolume says whether a path leads to a file from the root of a volume.
+func (r *menuReader) onVolume(written, volume string) bool {
+	_, err := rootfs.Resolve(r.tree, path.Join(volume, strings.ReplaceAll(written, `\`, "/")))
+	return err == nil
 }
 
 // blsKernel takes note of what an entry starts. A kernel can be started by its efi key as

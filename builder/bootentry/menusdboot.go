@@ -62,10 +62,11 @@ func (r *menuReader) systemdBoot() ([]LoaderMenu, error) {
 	return []LoaderMenu{m}, nil
 }
 
-// sdBootPrograms finds the ESP, and what machines systemd-boot's programs there are for.
+// sdBootPrograms finds the ESP, and what machines systemd-boot's programs there are for. It
+// reads loader.conf of the volume that it is started from, not of another with its entries.
 func (r *menuReader) sdBootPrograms(b *sdBoot) error {
-	for _, volume := range volumes() {
-		for _, names := range [][]string{{"EFI", "systemd"}, {"loader", "loader.conf"}} {
+	for _, names := range [][]string{{"EFI", "systemd"}, {"loader", "loader.conf"}} {
+		for _, volume := range volumes() {
 			name, err := r.find(volume, names...)
 			if err != nil {
 				return err
@@ -122,15 +123,21 @@ func (r *menuReader) sdBootVolume(b *sdBoot, volume string) error {
 	names, err := r.files(dir, ".efi")
 	for _, name := range names {
 		item := r.imageItem(name)
-		if item == nil || isHidden(item.ID) {
+		if isHidden(path.Base(name)) {
 			continue
+		}
+		if item == nil { // systemd-boot does not ask for a kernel in it
+			item = &MenuItem{Path: name, ID: path.Base(name), Title: path.Base(name)}
 		}
 		e := &blsFile{MenuItem: *item, volume: volume}
 		e.left, e.done = bootCount(e.ID)
-		if err := r.osRelease(e); err != nil {
+		described, err := r.osRelease(e)
+		if err != nil {
 			return err
 		}
-		b.add(e)
+		if described || item.Linux {
+			b.add(e)
+		}
 	}
 	return err
 }
@@ -141,7 +148,7 @@ func isHidden(base string) bool {
 }
 
 // keepShown drops the entries of other machines, and marks those that systemd-boot may
-// leave out. Where its programs in the tree are not for one machine, the images say which
+// leave out: what they start is to be on their own volume. Where its programs in the tree are not for one machine, the images say which
 // it is, or the entries if they all say the same.
 func (b *sdBoot) keepShown() {
 	var images []string
@@ -165,7 +172,7 @@ func (b *sdBoot) keepShown() {
 	for _, e := range b.entries {
 		// Older versions tell cases apart.
 		other := func(a string) bool { return len(b.machines) != 1 || a != b.machines[0] }
-		e.Maybe = e.Maybe || e.unnamed && b.installed || slices.ContainsFunc(e.architectures, other)
+		e.Maybe = e.Maybe || (e.unnamed || e.elsewhere) && b.installed || slices.ContainsFunc(e.architectures, other)
 	}
 }
 
@@ -179,16 +186,19 @@ func (b *sdBoot) add(e *blsFile) {
 
 // osRelease takes an image's sort key and version from its .osrel section, as
 // bootspec_pick_name_version_sort_key does, which has no use for one without a name, and
-// the machine that it is for from its header.
-func (r *menuReader) osRelease(e *blsFile) error {
+// the machine that it is for from its header. Described says whether it has such a section.
+func (r *menuReader) osRelease(e *blsFile) (described bool, err error) {
+	if info, err := r.tree.Lstat(e.Path); err != nil || !info.Mode.IsRegular() {
+		return false, err
+	}
 	f, err := r.tree.Open(e.Path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	m, err := parsePE(f, f.Size())
 	if err != nil {
-		return nil // Read took it for an image, and says what it thinks of it
+		return false, nil // Read says what it thinks of one that seems to be an image
 	}
 	if name := map[uint16]string{pe.IMAGE_FILE_MACHINE_I386: "ia32", pe.IMAGE_FILE_MACHINE_AMD64: "x64", pe.IMAGE_FILE_MACHINE_ARMNT: "arm", pe.IMAGE_FILE_MACHINE_ARM64: "aa64",
 		pe.IMAGE_FILE_MACHINE_RISCV64: "riscv64", pe.IMAGE_FILE_MACHINE_LOONGARCH64: "loongarch64"}[m.header.Machine]; name != "" {
@@ -198,8 +208,9 @@ func (r *menuReader) osRelease(e *blsFile) error {
 	for _, n := range m.named(".osrel") {
 		data, err := m.content(f, n, maxExpanded)
 		if err != nil {
-			return nil
+			return true, nil
 		}
+		described = true
 		for line := range bytes.Lines(data) {
 			key, value, _ := strings.Cut(strings.TrimSpace(strings.TrimRight(string(line), "\x00")), "=")
 			fields[key] = strings.Trim(value, `"'`)
@@ -209,7 +220,7 @@ func (r *menuReader) osRelease(e *blsFile) error {
 	e.unnamed = e.sortKey == "" && fields["PRETTY_NAME"] == "" && fields["NAME"] == ""
 	e.version = orWord(orWord(fields["IMAGE_VERSION"], fields["VERSION"]), orWord(fields["VERSION_ID"], fields["BUILD_ID"]))
 	e.Title = orWord(fields["PRETTY_NAME"], e.Title)
-	return nil
+	return described, nil
 }
 
 // compareEntries orders as systemd-boot shows (UAPI.1, "Sorting", and
@@ -291,6 +302,7 @@ type sdEntry struct {
 // Maybe are shown by some versions only.
 func (b *sdBoot) readings() []sdReading {
 	var out []sdReading
+	preferences, defaults := newGlobs(union([]string{""}, b.patterns("preferred"))), newGlobs(b.patterns("default"))
 	for _, counters := range []bool{true, false} {
 		for _, all := range []bool{true, false} {
 			var entries []sdEntry
@@ -303,9 +315,9 @@ func (b *sdBoot) readings() []sdReading {
 				entries = append(entries, one)
 			}
 			slices.SortStableFunc(entries, func(a, b sdEntry) int { return compareEntries(&a.blsFile, &b.blsFile) })
-			for _, preferred := range union([]string{""}, b.patterns("preferred")) {
-				for _, pattern := range b.patterns("default") {
-					out = append(out, sdReading{entries, newGlob(preferred), newGlob(pattern)})
+			for _, preferred := range preferences {
+				for _, pattern := range defaults {
+					out = append(out, sdReading{entries, preferred, pattern})
 				}
 			}
 		}
@@ -315,7 +327,7 @@ func (b *sdBoot) readings() []sdReading {
 
 // idWith is the ID of an entry, with the counters or without.
 func (e *blsFile) idWith(counters bool) string {
-	id := strings.ToLower(e.ID)
+	id := lower(e.ID)
 	if e.left >= 0 && !counters {
 		id = id[:strings.LastIndexByte(id, '+')] + path.Ext(id)
 	}
@@ -334,6 +346,20 @@ func (r sdReading) chosen() (n int, named bool) {
 		return n, n >= 0
 	}
 	return 0, false
+}
+
+// likes says which entries have the chosen one's place in order, and itself: what comes first
+// of them, files of one name on two volumes for one, the tree does not say.
+func (r sdReading) likes(n int) (out []int) {
+	chosen := r.entries[n]
+	for _, e := range r.entries {
+		alike := compareEntries(&e.blsFile, &chosen.blsFile) == 0 &&
+			r.preferred.names(e.id) == r.preferred.names(chosen.id) && r.pattern.names(e.id) == r.pattern.names(chosen.id)
+		if alike {
+			out = append(out, e.index)
+		}
+	}
+	return out
 }
 
 // maxFailures is how many entries are followed that fail until their boot attempts are
@@ -389,7 +415,7 @@ func (b *sdBoot) loaderMenu() LoaderMenu {
 			m.Unknown = "it names a profile of an image"
 		}
 		if n >= 0 {
-			m.Default = union2(m.Default, []int{r.entries[n].index})
+			m.Default = union2(m.Default, r.likes(n))
 			m.Fallback = union2(m.Fallback, r.failures(n))
 		}
 	}
@@ -407,17 +433,45 @@ func namesFound(pattern glob) bool {
 // glob is a pattern as efi_fnmatch of src/boot takes it: *, ?, sets in brackets, a
 // backslash for the next character. Nothing in a set negates it.
 type glob struct {
-	text string         // in lower case
-	re   *regexp.Regexp // nil: it names nothing
+	text  string          // in lower case
+	re    *regexp.Regexp  // nil: it names nothing
+	known map[string]bool // what it names, of what was asked: each entry is asked for in each reading and failure
 }
 
-func (g glob) names(id string) bool { return g.re != nil && g.re.MatchString(id) }
+func (g glob) names(id string) bool {
+	if g.re == nil {
+		return false
+	}
+	named, known := g.known[id]
+	if !known {
+		named = g.re.MatchString(id)
+		g.known[id] = named
+	}
+	return named
+}
+
+// lower is strtolower16 of src/boot, which knows the letters of ASCII alone.
+func lower(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		return c
+	}, s)
+}
 
 // maxGlob is far above the length of any name.
 const maxGlob = 1024
 
+func newGlobs(patterns []string) (out []glob) {
+	for _, p := range patterns {
+		out = append(out, newGlob(p))
+	}
+	return out
+}
+
 func newGlob(pattern string) glob {
-	g := glob{text: strings.ToLower(pattern)}
+	g := glob{text: lower(pattern), known: map[string]bool{}}
 	if pattern == "" || len(pattern) > maxGlob {
 		return g
 	}

@@ -1,6 +1,7 @@
 package bootentry_test
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -218,6 +219,85 @@ func TestPromoteSystemdBoot(t *testing.T) {
 			}
 			if got != c.want || (why == "") != (c.refused == "") || !strings.Contains(why, c.refused) {
 				t.Errorf("loader.conf becomes %q, refused %q, want %q and %q", got, why, c.want, c.refused)
+			}
+		})
+	}
+}
+
+// TestImagesWithOtherKernels: systemd-boot takes every program with an .osrel section for an
+// entry, and the first profile of an image for the image.
+func TestImagesWithOtherKernels(t *testing.T) {
+	second := section{".ename", 0x102000, []byte(newKernel)} // objcopy adds no section twice
+	for _, c := range []struct {
+		name             string
+		image            []byte
+		want             string
+		isLinux, unnamed bool
+	}{
+		{"a program", makeUKI(t, osrel()), "z.efi", false, false},
+		{"a kernel", makeUKI(t, osrel(), uname(), cmdline("ro"), linux()), "z.efi", true, false},
+		{"two kernels", makeUKI(t, osrel(), uname(), second, cmdline("ro"), linux()), "z.efi", true, true},
+		{"neither kernel nor description", makeUKI(t, cmdline("ro")), "a.conf", true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tree := sdTree("", "a.conf: linux \\vmlinuz-"+newKernel)
+			tree["/efi/loader/entries/a.conf"] = append(tree["/efi/loader/entries/a.conf"], "sort-key z\n"...)
+			tree["/efi/EFI/Linux/z.efi"] = bytes.ReplaceAll(c.image, []byte(".ename\x00"), []byte(".uname\x00"))
+			l := menuOf(t, read(t, tree)).Loaders[0]
+			if got := strings.Join(ids(l, l.Default), " "); got != c.want {
+				t.Fatalf("default %q, want %q", got, c.want)
+			}
+			if i := l.Items[l.Default[0]]; i.Linux != c.isLinux || i.Unnamed != c.unnamed {
+				t.Errorf("a kernel: %t, without a name: %t, want %t and %t", i.Linux, i.Unnamed, c.isLinux, c.unnamed)
+			}
+		})
+	}
+}
+
+// TestNotWhatItSeems: entries of which one starts, and another seems to.
+func TestNotWhatItSeems(t *testing.T) {
+	entry := func(release string) []byte { return []byte("linux /vmlinuz-" + release + "\n") }
+	for _, c := range []struct {
+		name string
+		tree memory
+		want string // releases by default
+	}{
+		{"loader.conf of the volume with the program", memory{
+			"/boot/loader/loader.conf": []byte("default new.conf\n"), "/efi/loader/loader.conf": []byte("default old.conf\n"), "/efi/EFI/systemd/systemd-bootx64.efi": nil,
+			"/efi/loader/entries/old.conf": entry(oldKernel), "/efi/vmlinuz-" + oldKernel: nil, "/efi/loader/entries/new.conf": entry(newKernel), "/efi/vmlinuz-" + newKernel: nil,
+		}, oldKernel},
+		{"one name on two volumes", memory{
+			"/efi/EFI/systemd/systemd-bootx64.efi": nil,
+			"/efi/loader/entries/a.conf":           entry(oldKernel), "/efi/vmlinuz-" + oldKernel: nil, "/boot/loader/entries/a.conf": entry(newKernel), "/boot/vmlinuz-" + newKernel: nil,
+		}, newKernel + " " + oldKernel},
+		{"one place in order", memory{
+			"/efi/EFI/systemd/systemd-bootx64.efi": nil,
+			"/efi/loader/entries/a-01.conf":        entry(oldKernel), "/efi/vmlinuz-" + oldKernel: nil, "/efi/loader/entries/a-1.conf": entry(newKernel), "/efi/vmlinuz-" + newKernel: nil,
+		}, newKernel + " " + oldKernel},
+		{"one place in order, and one named", memory{
+			"/efi/EFI/systemd/systemd-bootx64.efi": nil, "/efi/loader/loader.conf": []byte("default a-1.conf\n"),
+			"/efi/loader/entries/a-01.conf": entry(oldKernel), "/efi/vmlinuz-" + oldKernel: nil, "/efi/loader/entries/a-1.conf": entry(newKernel), "/efi/vmlinuz-" + newKernel: nil,
+		}, newKernel},
+		{"a kernel that is elsewhere", memory{
+			"/efi/EFI/systemd/systemd-bootx64.efi": nil,
+			"/efi/loader/entries/new.conf":         entry(newKernel), "/boot/vmlinuz-" + newKernel: nil, "/efi/loader/entries/a.conf": entry(oldKernel), "/efi/vmlinuz-" + oldKernel: nil,
+		}, newKernel + " " + oldKernel},
+		{"openSUSE", memory{
+			"/efi/EFI/systemd/systemd-bootx64.efi":                                                     nil,
+			"/efi/loader/entries/suse-7.2.12-1-default-3.conf":                                         []byte("version 3@7.2.12-1-default\nsort-key opensuse-tumbleweed\nlinux /opensuse-tumbleweed/7.2.12-1-default/linux-93cc5df7b58e0e42d0e3eab4d2fe38c8fb17e0c1\n"),
+			"/efi/opensuse-tumbleweed/7.2.12-1-default/linux-93cc5df7b58e0e42d0e3eab4d2fe38c8fb17e0c1": nil,
+		}, "7.2.12-1-default"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := menuOf(t, read(t, c.tree)).Loaders[0]
+			var got []string
+			for _, n := range l.Default {
+				got = append(got, l.Items[n].Releases...)
+			}
+			slices.Sort(got)
+			slices.Reverse(got)
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("kernels by default are %q, want %q", got, c.want)
 			}
 		})
 	}

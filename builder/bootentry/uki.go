@@ -149,12 +149,17 @@ func readImage(name string, f rootfs.File, section string) (*unified, error) {
 	if u.signed, err = m.signed(f); err != nil {
 		return nil, err
 	}
+	var names []string
 	for _, n := range m.named(".uname") {
 		data, err := m.content(f, n, maxString)
 		if err != nil {
 			return nil, err
 		}
-		u.uname = string(data)
+		names = union(names, []string{string(data)})
+	}
+	// Profiles may bring kernels of their own (UAPI.5, "Multi-Profile UKIs").
+	if len(names) == 1 && len(m.named(".linux")) < 2 {
+		u.uname = names[0]
 	}
 	for _, n := range m.named(".cmdline") {
 		data, err := m.content(f, n, maxExpanded)
