@@ -167,6 +167,9 @@ func (k token) is(value string) answer {
 		pattern, value = strings.ToLower(pattern), strings.ToLower(value)
 	}
 	found := slices.ContainsFunc(strings.Split(pattern, "|"), func(p string) bool { return fnmatch.Match(p, value) })
+	if strings.Contains(pattern, "[.") || strings.Contains(pattern, "[=") || found && strings.Contains(pattern, "[:") {
+		return maybe // glibc has ways of its own with what is not closed, and with unknown classes
+	}
 	if found == (k.op == "==") {
 		return yes
 	}
