@@ -188,6 +188,9 @@ func hidden(t rootfs.Tree, upper layer, c Config) ([]Conflict, error) {
 			return nil, err
 		}
 		at, err := upper.hides(literal)
+		if at == "" && err == nil {
+			at, err = upper.covers(name)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -272,6 +275,40 @@ func (l layer) hides(name string) (string, error) {
 		if string(xattrs["trusted.overlay.opaque"]) == "y" {
 			return at, nil
 		}
+	}
+	return "", nil
+}
+
+// covers gives the directory of the layer that lies at the place of a link by which the
+// machine's tree has a name, such as /usr/sbin.
+func (l layer) covers(name string) (string, error) {
+	at := ""
+	for part := range strings.SplitSeq(strings.TrimPrefix(path.Dir(name), "/"), "/") {
+		at += "/" + part
+		below, err := l.tree.Lstat(at)
+		if isAbsent(err) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if below.Mode.Type() != fs.ModeSymlink {
+			continue
+		}
+		target, err := l.tree.Readlink(at)
+		if err != nil {
+			return "", err
+		}
+		above, err := l.Lstat(at)
+		if isAbsent(err) {
+			return "", nil
+		}
+		if err == nil && above.Mode.Type() == fs.ModeSymlink {
+			if same, err := l.Readlink(at); err != nil || same == target {
+				return "", err
+			}
+		}
+		return at, err
 	}
 	return "", nil
 }

@@ -290,6 +290,7 @@ func TestConflicts(t *testing.T) {
 		{"gate masked by an extension", "var/lib/extensions/x/usr/local/lib/systemd/system/initcheck.service", "-> /dev/null", "it masks or overrides the gate"},
 		{"gate hidden by an extension", "etc/extensions/x/usr/lib/systemd/system/initcheck.service", "[Service]\nExecStart=/bin/true\n", "the extension hides /usr/lib/systemd/system/initcheck.service with it"},
 		{"checker hidden by an extension", "usr/lib/extensions/x/usr/bin/initcheck", "", "the extension hides /usr/sbin/initcheck with it"},
+		{"link to the checker's directory covered by an extension", "var/lib/extensions/x/usr/sbin/other", "", "/usr/sbin: the extension hides /usr/sbin/initcheck with it"},
 		{"gate masked by an extension that is a directory of versions, too", "var/lib/extensions/x.v/usr/local/lib/systemd/system/initcheck.service", "-> /dev/null", "it masks or overrides the gate"},
 		{"drop-in hidden by an extension", "var/lib/extensions/x.v/x_1/usr/lib/systemd/system/vllm.service.d/50-kerngate.conf", "", "the extension hides /usr/lib/systemd/system/vllm.service.d/50-kerngate.conf with it"},
 		{"directories hidden by an extension", "var/lib/extensions/x/usr/lib/systemd", "-> /etc/systemd", "the extension hides /usr/lib/systemd/system/initcheck.service with it"},
@@ -351,6 +352,7 @@ func TestConflicts(t *testing.T) {
 		{"refusal counts as success for users", "usr/lib/systemd/user/vllm.service", "[Service]\nSuccessExitStatus=77\n", `lets the unit start although the gate of vllm.service refused`},
 
 		{"what is written over extensions goes to the tree itself", "var/lib/extensions.mutable/usr", "-> /usr", stays},
+		{"an extension with the same link", "var/lib/extensions/x/usr/sbin", "-> bin", stays},
 		{"an extension with links into the tree", "var/lib/extensions/x/usr/lib/systemd/system/multi-user.target.wants/nginx.service", "-> /usr/lib/systemd/system/nginx.service", stays},
 		{"time limit of all services", "usr/lib/systemd/system/service.d/10-timeout.conf", "[Service]\nTimeoutStopFailureMode=abort\n", stays},
 		{"program with the filters", "etc/systemd/system/vllm.service", "[Service]\nExecStartPre=+/bin/mkdir /x\nExecStart=!/usr/bin/vllm --a=+b\n", stays},
