@@ -88,7 +88,11 @@ func (c *Config) Promote(w Wish) (Promotion, error) {
 	}
 	for _, m := range menu.Loaders {
 		if t := p.target(m); t >= 0 && !p.satisfied(m, t) {
-			p.refuse(m.Items[t], "it is still not the only one that "+m.Loader+" may start by default after the change", "look at "+m.Path)
+			why := "it is still not the only one that " + m.Loader + " may start by default after the change"
+			if m.Unknown != "" {
+				why += ": " + m.Unknown
+			}
+			p.refuse(m.Items[t], why, "look at "+m.Path)
 		}
 	}
 	out := Promotion{Refusals: p.refusals, Notes: union(menu.Notes, p.notes), Added: map[string]string{}}

@@ -20,6 +20,7 @@ type sdBoot struct {
 	// installed says that the tree has more of it than entries, which are not its alone.
 	installed bool
 	entries   []*blsFile // in order
+	grub      string     // directory of openSUSE's grub2-bls, which starts them instead
 }
 
 // systemdBoot evaluates the menu of systemd-boot, if the tree has it or something that
@@ -65,6 +66,9 @@ func (r *menuReader) systemdBoot() ([]LoaderMenu, error) {
 // sdBootPrograms finds the ESP, and what machines systemd-boot's programs there are for. It
 // reads loader.conf of the volume that it is started from, not of another with its entries.
 func (r *menuReader) sdBootPrograms(b *sdBoot) error {
+	if err := r.grubOfSdbootutil(b); err != nil {
+		return err
+	}
 	for _, names := range [][]string{{"EFI", "systemd"}, {"loader", "loader.conf"}} {
 		for _, volume := range volumes() {
 			name, err := r.find(volume, names...)
@@ -101,6 +105,43 @@ func (r *menuReader) sdBootPrograms(b *sdBoot) error {
 		}
 	}
 	return nil
+}
+
+// grubOfSdbootutil finds openSUSE's grub2-bls, which has no grub.cfg: sdbootutil marks the
+// directory where it puts a boot loader, by its name that of one or, for a disk that goes
+// from machine to machine, BOOT. Then it takes grub2-bls if that is installed.
+func (r *menuReader) grubOfSdbootutil(b *sdBoot) error {
+	vendors, err := r.vendors()
+	if err != nil {
+		return err
+	}
+	for _, dir := range vendors {
+		mark, err := r.find(dir, "installed_by_sdbootutil")
+		if err != nil {
+			return err
+		}
+		found := mark != "" && !strings.EqualFold(path.Base(dir), "systemd")
+		if found && strings.EqualFold(path.Base(dir), "BOOT") {
+			if found, err = r.hasGrubBLS(); err != nil {
+				return err
+			}
+		}
+		if found {
+			b.grub = dir
+		}
+	}
+	return nil
+}
+
+func (r *menuReader) hasGrubBLS() (bool, error) {
+	dir, platforms, err := r.list("/usr/share/grub2", func(name string) bool { return strings.HasSuffix(name, "-efi") })
+	for _, name := range platforms {
+		program, err := r.find(path.Join(dir, name), "grubbls.efi")
+		if err != nil || program != "" {
+			return program != "", err
+		}
+	}
+	return false, err
 }
 
 func (r *menuReader) sdBootVolume(b *sdBoot, volume string) error {
@@ -399,8 +440,11 @@ func (b *sdBoot) loaderMenu() LoaderMenu {
 	if b.conf != nil && bytes.IndexByte(b.conf.data, 0) >= 0 {
 		m.Unknown = "it has a zero byte, where systemd-boot stops reading"
 	}
-	if len(b.entries) == 0 {
+	switch {
+	case len(b.entries) == 0:
 		m.Unknown = "all its entries are for another machine"
+	case b.grub != "":
+		m.Unknown = "the entries are not for it but for the grub2-bls in " + b.grub + ", which takes the default from its own grubenv"
 	}
 	for _, r := range b.readings() {
 		n, named := r.chosen()

@@ -254,6 +254,33 @@ func TestImagesWithOtherKernels(t *testing.T) {
 	}
 }
 
+// TestGrubOfSdbootutil: openSUSE's grub2-bls reads the entries, and not loader.conf.
+func TestGrubOfSdbootutil(t *testing.T) {
+	for _, c := range []struct{ dir, program, want string }{
+		{"systemd", "/usr/share/grub2/x86_64-efi/grubbls.efi", ""},
+		{"opensuse", "/usr/lib/systemd/boot/efi/systemd-bootx64.efi", "grub2-bls in /efi/EFI/opensuse"},
+		{"BOOT", "/usr/lib/systemd/boot/efi/systemd-bootx64.efi", ""},
+		{"BOOT", "/usr/share/grub2/x86_64-efi/grub.efi", ""},
+		{"BOOT", "/usr/share/grub2/x86_64-efi/grubbls.efi", "grub2-bls in /efi/EFI/BOOT"},
+	} {
+		dir, want := c.dir, c.want
+		tree := sdTree("", "old.conf: linux \\vmlinuz-"+oldKernel, "new.conf: linux \\vmlinuz-"+newKernel)
+		delete(tree, "/efi/EFI/systemd/systemd-bootx64.efi")
+		tree["/efi/EFI/"+dir+"/installed_by_sdbootutil"], tree[c.program] = nil, nil
+		c := read(t, tree)
+		if got := menuOf(t, c).Loaders[0].Unknown; (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: unknown %q, want %q", dir, got, want)
+		}
+		why := ""
+		for _, r := range promote(t, c, bootentry.Wish{Allowed: []string{newKernel}, Barred: []string{oldKernel}, Mode: bootentry.DemoteEntries}).Refusals {
+			why += r.Why
+		}
+		if (why == "") != (want == "") || !strings.Contains(why, want) {
+			t.Errorf("%s: refused %q, want %q", dir, why, want)
+		}
+	}
+}
+
 // TestNotWhatItSeems: entries of which one starts, and another seems to.
 func TestNotWhatItSeems(t *testing.T) {
 	entry := func(release string) []byte { return []byte("linux /vmlinuz-" + release + "\n") }
