@@ -63,16 +63,17 @@ func scopes(c Config) []scope {
 // of the gated units, and what makes a unit start in spite of them: in the tree, and in the
 // extensions that lie in it.
 func Conflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
-	out, err := conflictsIn(t, c)
+	judge := newRuleJudge(c)
+	out, err := conflictsIn(t, c, judge)
 	if err != nil {
 		return nil, err
 	}
-	extended, err := extensionConflicts(t, c, out)
+	extended, err := extensionConflicts(t, c, judge, out)
 	return append(out, extended...), err
 }
 
-func conflictsIn(t rootfs.Tree, c Config) ([]Conflict, error) {
-	out, err := ruleConflicts(t, c)
+func conflictsIn(t rootfs.Tree, c Config, judge *ruleJudge) ([]Conflict, error) {
+	out, err := ruleConflicts(t, c, judge)
 	if err != nil {
 		return nil, err
 	}
@@ -81,16 +82,18 @@ func conflictsIn(t rootfs.Tree, c Config) ([]Conflict, error) {
 		return nil, err
 	}
 	elsewhere, err := environmentConflicts(t)
+	if err != nil {
+		return nil, err
+	}
 	out = slices.Concat(out, deaf, elsewhere)
 	for _, s := range scopes(c) {
+		found, err := s.conflicts(t)
 		if err != nil {
 			return nil, err
 		}
-		var found []Conflict
-		found, err = s.conflicts(t)
 		out = append(out, found...)
 	}
-	return out, err
+	return out, nil
 }
 
 // masks finds files of a name in directories that win over ours.

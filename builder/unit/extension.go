@@ -127,7 +127,7 @@ func extensionsIn(t rootfs.Tree, dir string, tops []string, versions bool) ([]ex
 // extensionConflicts finds what in the directories of extensions would change or hide what
 // is ours, and what of the machine's tree does so, once they are merged. known are those
 // that the tree has without them.
-func extensionConflicts(t rootfs.Tree, c Config, known []Conflict) ([]Conflict, error) {
+func extensionConflicts(t rootfs.Tree, c Config, judge *ruleJudge, known []Conflict) ([]Conflict, error) {
 	all, err := extensions(t)
 	if err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func extensionConflicts(t rootfs.Tree, c Config, known []Conflict) ([]Conflict, 
 		if err != nil {
 			return nil, err
 		}
-		more, err := conflictsIn(merged{t, upper}, c)
+		more, err := conflictsIn(merged{t, upper}, c, judge)
 		if err != nil {
 			return nil, fmt.Errorf("cannot look into %s: %w", x.literal, err)
 		}

@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,9 +20,38 @@ const (
 	maxRuleFiles = 4096
 	// maxRules bounds one of them; the largest that distributions ship has 200 KiB.
 	maxRules = 1 << 20
-	// maxAllRules bounds all of them; a desktop has 2 MiB.
+	// maxAllRules bounds all that differ, those of extensions too; a desktop has 2 MiB.
 	maxAllRules = 16 << 20
 )
+
+// ruleJudge judges files of rules, each content once: an extension is looked at together
+// with the tree, most of which stays the same.
+type ruleJudge struct {
+	watch udev.Watch
+	known map[[sha256.Size]byte]string // why a file, by its name and content, is in conflict
+	read  int
+}
+
+func newRuleJudge(c Config) *ruleJudge {
+	return &ruleJudge{watch: udev.Watch{File: path.Base(RulePath), Unit: Breach, Modules: c.Watch}, known: map[[sha256.Size]byte]string{}}
+}
+
+// why says what a file of rules takes away, or nothing.
+func (j *ruleJudge) why(base, file string, data []byte) (string, error) {
+	key := sha256.Sum256(append([]byte(base+"\x00"), data...))
+	if why, known := j.known[key]; known {
+		return why, nil
+	}
+	if j.read += len(data); j.read > maxAllRules {
+		return "", fmt.Errorf("%s: with it all rules have %d bytes, limit is %d", file, j.read, maxAllRules)
+	}
+	if f, found := udev.Undoing(base, data, j.watch); found {
+		j.known[key] = fmt.Sprintf("its line %d, %s, %s", f.Line, f.Text, f.Why)
+	} else {
+		j.known[key] = ""
+	}
+	return j.known[key], nil
+}
 
 // ruleDirs are the directories of udev(7), the first of which wins; /run is empty when a
 // machine starts.
@@ -29,7 +59,7 @@ var ruleDirs = []string{"/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", Rule
 
 // ruleConflicts looks for what udev(7) reads in place of our rule, or what it reads beside it
 // and takes away what ours does.
-func ruleConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
+func ruleConflicts(t rootfs.Tree, c Config, judge *ruleJudge) ([]Conflict, error) {
 	if len(c.Watch) == 0 {
 		return nil, nil
 	}
@@ -43,8 +73,6 @@ func ruleConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
 		return nil, err
 	}
 	delete(files, ours)
-	watch := udev.Watch{File: ours, Unit: Breach, Modules: c.Watch}
-	read := 0
 	for _, base := range slices.Sorted(maps.Keys(files)) {
 		info, err := rootfs.Stat(t, files[base])
 		if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode.IsRegular()) {
@@ -57,11 +85,12 @@ func ruleConflicts(t rootfs.Tree, c Config) ([]Conflict, error) {
 		if err != nil {
 			return nil, err
 		}
-		if read += len(data); read > maxAllRules {
-			return nil, fmt.Errorf("%s: with it all rules have %d bytes, limit is %d", files[base], read, maxAllRules)
+		why, err := judge.why(base, files[base], data)
+		if err != nil {
+			return nil, err
 		}
-		if f, found := udev.Undoing(base, data, watch); found {
-			out = append(out, Conflict{files[base], fmt.Sprintf("its line %d, %s, %s", f.Line, f.Text, f.Why)})
+		if why != "" {
+			out = append(out, Conflict{files[base], why})
 		}
 	}
 	return out, nil

@@ -438,6 +438,17 @@ func TestConflictsLimit(t *testing.T) {
 	if _, err := unit.Conflicts(tree(t, rulesOf17), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "9.rules: with it all rules have 17825792 bytes, limit is 16777216") {
 		t.Errorf("many rules: %v", err)
 	}
+	delete(rulesOf17, "etc/udev/rules.d/9.rules")
+	for _, x := range []string{"a", "b", "c"} {
+		rulesOf17["var/lib/extensions/"+x+"/usr/lib/udev/rules.d/10-x.rules"] = ""
+	}
+	if got, err := unit.Conflicts(tree(t, rulesOf17), all([]string{"vllm.service"})); err != nil || len(got) > 0 {
+		t.Errorf("rules at the limit, looked at with each of three extensions: %v, %v", got, err)
+	}
+	rulesOf17["var/lib/extensions/b/usr/lib/udev/rules.d/10-x.rules"] = "# of b\n"
+	if _, err := unit.Conflicts(tree(t, rulesOf17), all([]string{"vllm.service"})); err == nil || !strings.Contains(err.Error(), "10-x.rules: with it all rules have 16777223 bytes") {
+		t.Errorf("rules above the limit in an extension: %v", err)
+	}
 	many := map[string]string{}
 	for i := range 129 {
 		many[fmt.Sprintf("var/lib/extensions/%d", i)] = ""
