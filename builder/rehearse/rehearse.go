@@ -149,6 +149,10 @@ func (r *Result) boot(ctx context.Context, o machine.Options, units []string, ho
 		r.Notes = append(r.Notes, "rules refuse: the gate passes only by the break-glass on the kernel command line")
 	}
 	if !r.AsExpected {
+		// What was printed before the answer may not have been read yet.
+		if err := m.Close(); err != nil {
+			return err
+		}
 		lines := m.Console()
 		r.Console = lines[max(0, len(lines)-tailLines):]
 	}
